@@ -7,3 +7,5 @@ pub mod ids;
 pub mod accumulator;
 #[doc(hidden)]
 pub mod driver;
+#[doc(hidden)]
+pub mod protocol;
