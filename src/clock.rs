@@ -5,7 +5,8 @@
 //! the precise one (PERF.md).
 #![forbid(unsafe_code)]
 
-use std::time::Instant;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -20,4 +21,23 @@ pub fn now() -> Instant {
 pub fn wall_ms() -> i64 {
     let time = clock_gettime(ClockId::RealtimeCoarse);
     time.tv_sec * 1000 + time.tv_nsec / 1_000_000
+}
+
+/// The process's own zero on the monotonic clock: atomics hold nanoseconds since then.
+static START: LazyLock<Instant> = LazyLock::new(now);
+
+/// Nanoseconds from the process's zero to `instant`; never 0, so that 0 can mean "none".
+pub fn to_nanos(instant: Instant) -> u64 {
+    let nanos = instant.saturating_duration_since(*START).as_nanos();
+    u64::try_from(nanos).map_or(u64::MAX, |nanos| nanos.saturating_add(1))
+}
+
+/// The instant `nanos` after the process's zero: the inverse of [`to_nanos`].
+pub fn from_nanos(nanos: u64) -> Instant {
+    *START + Duration::from_nanos(nanos.saturating_sub(1))
+}
+
+/// [`now`] as nanoseconds since the process's zero.
+pub fn now_nanos() -> u64 {
+    to_nanos(now())
 }

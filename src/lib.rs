@@ -1,11 +1,21 @@
 //! Kuring: a Kafka producer for Linux services that care about microseconds.
 
-pub mod clock;
-pub mod ids;
-
 #[doc(hidden)]
 pub mod accumulator;
 #[doc(hidden)]
+pub mod clock;
+#[doc(hidden)]
+pub mod delivery;
+#[doc(hidden)]
 pub mod driver;
+mod error;
+#[doc(hidden)]
+pub mod ids;
+mod park;
 #[doc(hidden)]
 pub mod protocol;
+mod record;
+
+pub use delivery::Delivery;
+pub use error::{SendError, TrySendError};
+pub use record::{Acknowledged, Header, Record, RecordMetadata};

@@ -1,3 +1,284 @@
-//! Where records wait: the arena, the batches in it, the per-partition rings over them.
+//! Where records wait: one shard's arena, the batches in it, the per-partition rings over them.
+//!
+//! Owns:     the memory and the partitions of one shard, as application threads see them.
+//! Thread:   shared between all application threads and the shard.
+//! Bounds:   `buffer.memory` of the shard.
+//! Never:    touches a socket; wakes a shard that is awake.
 #![deny(unsafe_code)]
+
+pub mod batch;
+pub mod batch_ring;
 pub mod buffer_pool;
+mod ready;
+pub mod waiters;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use batch::{Batch, SealedBatch};
+use batch_ring::{Append, BatchRing, Memory};
+use buffer_pool::{BufferIndex, BufferPool, Loan};
+use ready::ReadyList;
+use waiters::Waiters;
+
+use crate::ids::{ProducerIdentity, Sequence};
+
+/// The largest batch whose bytes the claim word can count; `batch.size` is at most this.
+pub const BATCH_BYTES_MAX: usize = (1 << 25) - 1;
+
+type WakeFn = Box<dyn Fn() + Send + Sync>;
+
+/// Partitions that were made and not yet seen by the shard.
+#[derive(Default)]
+struct Arrivals {
+    rings: Vec<Arc<BatchRing>>,
+    next_index: u32,
+    closed: bool,
+}
+
+/// One shard's memory and partitions, shared with the application threads.
+pub struct Accumulator {
+    pool: Arc<BufferPool>,
+    batches: Box<[Batch]>,
+    /// A batch takes records while it stays within this.
+    batch_limit: usize,
+    linger_nanos: u64,
+    ready: ReadyList,
+    /// Callers that wait for memory or for a ring slot.
+    pub waiters: Waiters,
+    arrivals: Mutex<Arrivals>,
+    wake: OnceLock<WakeFn>,
+    /// Something for the shard beside the ready list: arrivals, waiters, commands.
+    news: AtomicBool,
+    /// Batches not yet resolved, by the parity of the flush epoch they were opened in.
+    unresolved: [AtomicU64; 2],
+    flush_epoch: AtomicU32,
+}
+
+impl std::fmt::Debug for Accumulator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Accumulator").field("pool", &self.pool.available()).finish_non_exhaustive()
+    }
+}
+
+impl Accumulator {
+    /// The accumulator of one shard.
+    ///
+    /// # Errors
+    /// The kernel refused the arena.
+    pub fn new(memory_bytes: u64, batch_bytes: usize, linger: Duration) -> io::Result<Arc<Self>> {
+        let batch_limit = batch_bytes.clamp(1, BATCH_BYTES_MAX);
+        let pool = BufferPool::new(memory_bytes, batch_limit)?;
+        Ok(Arc::new(Self {
+            batches: (0..pool.slots()).map(|_| Batch::default()).collect(),
+            pool,
+            batch_limit,
+            linger_nanos: u64::try_from(linger.as_nanos()).unwrap_or(u64::MAX),
+            ready: ReadyList::default(),
+            waiters: Waiters::default(),
+            arrivals: Mutex::default(),
+            wake: OnceLock::new(),
+            news: AtomicBool::new(false),
+            unresolved: [const { AtomicU64::new(0) }; 2],
+            flush_epoch: AtomicU32::new(0),
+        }))
+    }
+
+    /// The buffers.
+    pub fn pool(&self) -> &Arc<BufferPool> {
+        &self.pool
+    }
+
+    /// How the shard is woken; set once, before the shard runs.
+    pub fn set_wake(&self, wake: WakeFn) {
+        // A second shard over the same accumulator would be a bug of the producer's start.
+        assert!(self.wake.set(wake).is_ok(), "one shard per accumulator");
+    }
+
+    fn arrivals(&self) -> MutexGuard<'_, Arrivals> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A ring for a new partition; None once the shard is closed.
+    pub fn new_ring(self: &Arc<Self>, topic: &Arc<str>, partition: i32) -> Option<Arc<BatchRing>> {
+        let mut arrivals = self.arrivals();
+        if arrivals.closed {
+            return None;
+        }
+        let index = arrivals.next_index;
+        arrivals.next_index += 1;
+        let ring = BatchRing::new(Arc::clone(self), index, Arc::clone(topic), partition);
+        let ring = Arc::new(ring);
+        arrivals.rings.push(Arc::clone(&ring));
+        Some(ring)
+    }
+
+    /// The rings that were made since the last call, in the order of their numbers. Shard only.
+    pub fn take_arrivals(&self, rings: &mut Vec<Arc<BatchRing>>) {
+        rings.append(&mut self.arrivals().rings);
+    }
+
+    /// From now on no ring is made. Shard only.
+    pub fn close_arrivals(&self) {
+        self.arrivals().closed = true;
+    }
+
+    /// Puts the ring on the ready list and wakes the shard if it sleeps past `deadline`.
+    fn tell(&self, ring: &BatchRing, deadline: u64) {
+        self.ready.push(ring.index(), &ring.link);
+        if self.ready.must_wake(deadline) {
+            self.wake_up();
+        }
+    }
+
+    /// Until when the shard may sleep although a batch was opened.
+    fn send_deadline(&self, opened_at: u64, sealed: bool) -> u64 {
+        if sealed { 0 } else { opened_at.saturating_add(self.linger_nanos) }
+    }
+
+    /// Wakes the shard for something beside the ready list.
+    pub fn nudge(&self) {
+        self.news.store(true, SeqCst);
+        if self.ready.must_wake(0) {
+            self.wake_up();
+        }
+    }
+
+    fn wake_up(&self) {
+        if let Some(wake) = self.wake.get() {
+            wake();
+        }
+    }
+
+    /// The shard is about to sleep until `until` (nanoseconds on the process's clock). False if
+    /// there is news, and it must not. Shard only.
+    pub fn fall_asleep(&self, until: u64) -> bool {
+        if !self.ready.fall_asleep(until) {
+            return false;
+        }
+        if self.news.load(SeqCst) {
+            self.ready.wake_up();
+            return false;
+        }
+        true
+    }
+
+    /// The shard is awake. Shard only.
+    pub fn awake(&self) {
+        self.ready.wake_up();
+        self.news.store(false, SeqCst);
+    }
+
+    /// Hands every partition with news to `look`. `rings` is the shard's table, by number; rings it
+    /// has not seen are added first. Shard only.
+    pub fn take_ready(&self, rings: &mut Vec<Arc<BatchRing>>, mut look: impl FnMut(u32)) {
+        let mut at = self.ready.take_all();
+        while let Some(index) = at.checked_sub(1) {
+            if index as usize >= rings.len() {
+                self.take_arrivals(rings);
+            }
+            at = ReadyList::take(&rings[index as usize].link);
+            look(index);
+        }
+    }
+
+    fn take_buffer(&self, bytes: usize, memory: Memory) -> Result<(BufferIndex, bool), Append> {
+        let cost = self.pool.cost(bytes);
+        let reserved = match memory {
+            Memory::None => return Err(Append::Full),
+            Memory::Reserved(held) => held >= cost,
+            Memory::Try => false,
+        };
+        if !reserved && !self.pool.try_reserve(cost) {
+            return Err(Append::NoMemory(cost));
+        }
+        match self.pool.claim_reserved(bytes) {
+            Some(buffer) => Ok((buffer, reserved)),
+            None => {
+                if !reserved {
+                    self.pool.unreserve(cost);
+                }
+                Err(Append::NoMemory(cost))
+            }
+        }
+    }
+
+    /// Undoes `take_buffer`: reserved bytes stay with the caller.
+    fn put_back(&self, buffer: BufferIndex, reserved: bool) {
+        let cost = self.pool.release(buffer);
+        if !reserved {
+            self.pool.unreserve(cost);
+        }
+    }
+
+    /// Writes header and checksum of a sealed batch. Shard only.
+    pub fn stamp(&self, batch: &SealedBatch, who: ProducerIdentity, sequence: Option<Sequence>) {
+        batch::stamp(&self.pool, &self.batches[batch.index.0 as usize], batch, who, sequence);
+    }
+
+    /// Lends a stamped batch with a request's head and tail around it. Shard only.
+    pub fn lend_framed(&self, batch: &SealedBatch, head: &[u8], tail: &[u8]) -> Option<Loan> {
+        batch::lend_framed(&self.pool, batch, head, tail)
+    }
+
+    /// Lends the bytes of a stamped batch. Shard only.
+    pub fn lend(&self, batch: &SealedBatch) -> Loan {
+        self.pool.lend(batch.index, buffer_pool::HEAD_ROOM_BYTES, batch.bytes as usize)
+    }
+
+    /// Whether a send operation still holds the batch.
+    pub fn is_lent(&self, batch: &SealedBatch) -> bool {
+        self.pool.loans(batch.index) > 0
+    }
+
+    /// Gives the batch's memory back, and serves waiters with it. Shard only; once per batch, after
+    /// the verdict, when nothing of it is lent.
+    pub fn release(&self, batch: &SealedBatch) {
+        let cost = self.pool.release(batch.index);
+        self.pool.unreserve(cost);
+    }
+
+    /// The batch has its verdict. Shard only; once per batch.
+    pub fn resolved(&self, batch: &SealedBatch) {
+        self.unresolved[batch.flush_epoch as usize % 2].fetch_sub(1, AcqRel);
+    }
+
+    fn enter_flush_epoch(&self) -> u32 {
+        loop {
+            let epoch = self.flush_epoch.load(Acquire);
+            self.unresolved[epoch as usize % 2].fetch_add(1, AcqRel);
+            if self.flush_epoch.load(Acquire) == epoch {
+                return epoch;
+            }
+            self.leave_flush_epoch(epoch);
+        }
+    }
+
+    /// A batch that was never opened leaves; a flush may have been waiting for it.
+    fn leave_flush_epoch(&self, epoch: u32) {
+        self.unresolved[epoch as usize % 2].fetch_sub(1, AcqRel);
+        self.nudge();
+    }
+
+    /// Starts a flush: batches opened from now on do not count. Only when the last one is over.
+    /// Shard only.
+    pub fn start_flush(&self) -> u32 {
+        self.flush_epoch.fetch_add(1, AcqRel)
+    }
+
+    /// Batches of a flush that have no verdict yet.
+    pub fn unresolved_in(&self, epoch: u32) -> u64 {
+        self.unresolved[epoch as usize % 2].load(Acquire)
+    }
+
+    /// Batches without a verdict.
+    pub fn unresolved(&self) -> u64 {
+        self.unresolved.iter().map(|count| count.load(Relaxed)).sum()
+    }
+}

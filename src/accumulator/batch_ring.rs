@@ -1,0 +1,469 @@
+//! One partition's bounded ring of batches: application threads append, the shard takes.
+//!
+//! Owns:     the order of one partition's records, from `send` to the shard.
+//! Thread:   any thread appends and seals; only the shard takes and closes.
+//! Bounds:   [`SLOTS`] batches between the appenders and the shard; `COUNT_MAX` records and
+//!           `BYTES_MAX` bytes in a batch.
+//! Never:    allocates, blocks, or runs user code between claim and commit.
+//!
+//! States of the open position, in the claim word:
+//! `Sealed(n-1) ─open─► Open(n) ─full, linger, pressure, flush─► Sealed(n) ─open─► Open(n+1) …`,
+//! and from any of them `─close─► Closed`, which is final.
+//!
+//! The claim word belongs to the partition, not to a buffer: a thread that was stopped between
+//! reading the word and claiming can never claim in a buffer that went to another partition
+//! meanwhile, because the buffer is looked up again after the claim. The 18 bits of the generation
+//! would have to wrap while a thread is stopped, at the same count and offset, for a claim sized
+//! for one batch to succeed in another; even then the record lies in its own partition, intact, and
+//! only its timestamp moves by the difference of the two batches' base times (`rebase`).
+//!
+//! # Why unsafe
+//! None here: the bytes are written through [`Claim`](super::batch::Claim).
+//!
+//! # Orderings
+//! 1. slot, Release by the opener, Acquire by everyone: publishes the fields of the batch.
+//! 2. claim word, AcqRel on opening: who sees generation n open sees its slot.
+//! 3. `finals`, Release by the opener of n+1, Acquire by the shard: the final word of n.
+//! 4. `committed` of the batch, see `batch.rs`.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use crossbeam_utils::CachePadded;
+
+use super::batch::{Claim, Opening, SealedBatch};
+use super::buffer_pool::BufferIndex;
+use super::ready::Link;
+use super::{Accumulator, BATCH_BYTES_MAX};
+use crate::clock;
+use crate::delivery::{CellIndex, Delivery};
+use crate::protocol::record_batch::{self, HEADER_BYTES, Header};
+
+/// Batches between the appenders and the shard. The shard takes sealed ones into its own queue, so
+/// this bounds a hand-over, not what a partition can hold.
+pub const SLOTS: usize = 64;
+
+const OFFSET_BITS: u32 = 25;
+const COUNT_BITS: u32 = 19;
+const GENERATION_BITS: u32 = 18;
+const COUNT_ONE: u64 = 1 << OFFSET_BITS;
+const COUNT_MAX: u32 = (1 << COUNT_BITS) - 1;
+const GENERATION_SHIFT: u32 = OFFSET_BITS + COUNT_BITS;
+const GENERATION_MASK: u32 = (1 << GENERATION_BITS) - 1;
+const SEALED: u64 = 1 << 62;
+const CLOSED: u64 = 1 << 63;
+
+const _: () = assert!(BATCH_BYTES_MAX < 1 << OFFSET_BITS);
+
+fn offset_of(word: u64) -> usize {
+    (word & ((1 << OFFSET_BITS) - 1)) as usize
+}
+
+fn count_of(word: u64) -> u32 {
+    (word >> OFFSET_BITS) as u32 & COUNT_MAX
+}
+
+fn generation_of(word: u64) -> u32 {
+    (word >> GENERATION_SHIFT) as u32 & GENERATION_MASK
+}
+
+fn word_of(generation: u32, count: u32, offset: usize) -> u64 {
+    u64::from(generation & GENERATION_MASK) << GENERATION_SHIFT
+        | u64::from(count) << OFFSET_BITS
+        | offset as u64
+}
+
+/// One slot: which lap it serves, and the batch in it plus one (0: empty).
+fn slot_of(lap: u32, batch: Option<u32>) -> u64 {
+    u64::from(lap) << 32 | batch.map_or(0, |batch| u64::from(batch) + 1)
+}
+
+fn batch_of(slot: u64) -> Option<u32> {
+    (slot as u32).checked_sub(1)
+}
+
+fn lap_of(slot: u64) -> u32 {
+    (slot >> 32) as u32
+}
+
+/// The fields of a record as they go into a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// The key, or null.
+    pub key: Option<&'a [u8]>,
+    /// The value, or null.
+    pub value: Option<&'a [u8]>,
+    /// The headers.
+    pub headers: &'a [Header<'a>],
+    /// Milliseconds since 1970.
+    pub timestamp: i64,
+}
+
+impl Entry<'_> {
+    #[inline]
+    fn bytes(&self, ordinal: u32, base_timestamp: i64) -> usize {
+        let delta = self.timestamp.wrapping_sub(base_timestamp);
+        let length = |field: Option<&[u8]>| field.map(<[u8]>::len);
+        record_batch::record_bytes(
+            ordinal,
+            delta,
+            length(self.key),
+            length(self.value),
+            self.headers,
+        )
+    }
+
+    #[inline]
+    fn encode(&self, out: &mut [u8], ordinal: u32, delta: i64) {
+        record_batch::encode_record(out, ordinal, delta, self.key, self.value, self.headers);
+    }
+
+    /// Bytes of a batch of this record alone.
+    fn alone_bytes(&self) -> usize {
+        HEADER_BYTES + self.bytes(0, self.timestamp)
+    }
+}
+
+/// Whether an append may start a new batch, and with which memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// Only an open batch will do: a full one makes the caller choose again (STK-5).
+    None,
+    /// Take it from the pool if there is some.
+    Try,
+    /// The caller holds this many reserved bytes; they are used up or stay with the caller.
+    Reserved(u64),
+}
+
+/// What became of an append.
+#[derive(Debug)]
+pub enum Append {
+    /// The record is in a batch. `bytes`: how much the batch grew (STK-2).
+    Done {
+        /// The promise.
+        delivery: Delivery,
+        /// How much the batch grew, a new batch's header included.
+        bytes: usize,
+        /// Whether reserved bytes were used up.
+        used_reserved: bool,
+    },
+    /// A new batch is needed, and the caller allowed none.
+    Full,
+    /// A new batch needs this many bytes, which are not free.
+    NoMemory(u64),
+    /// The ring is full until the shard takes a batch.
+    NoSlot,
+    /// The producer is closed.
+    Closed,
+}
+
+enum Opened {
+    Mine(Append),
+    /// Somebody else moved the ring on: look again.
+    Again,
+}
+
+/// What the shard finds at the head of a ring.
+#[derive(Debug)]
+pub enum Head {
+    /// Nothing.
+    Empty,
+    /// An open batch, opened at this time.
+    Open(u64),
+    /// A sealed batch whose last writers are not done; they will tell.
+    Incomplete,
+    /// A whole batch, now out of the ring.
+    Sealed(SealedBatch),
+}
+
+/// One partition's ring.
+#[derive(Debug)]
+pub struct BatchRing {
+    /// `{closed:1, sealed:1, generation:18, count:19, offset:25}`
+    word: CachePadded<AtomicU64>,
+    slots: [AtomicU64; SLOTS],
+    finals: [AtomicU64; SLOTS],
+    /// The position the shard takes next; only the shard writes it.
+    head: AtomicU32,
+    pub(super) link: Link,
+    /// The ring's number in its shard.
+    index: u32,
+    topic: Arc<str>,
+    partition: i32,
+    accumulator: Arc<Accumulator>,
+}
+
+impl BatchRing {
+    pub(super) fn new(
+        accumulator: Arc<Accumulator>,
+        index: u32,
+        topic: Arc<str>,
+        partition: i32,
+    ) -> Self {
+        Self {
+            // Before position 0 comes the last generation, sealed and empty.
+            word: CachePadded::new(AtomicU64::new(word_of(GENERATION_MASK, 0, 0) | SEALED)),
+            slots: [const { AtomicU64::new(0) }; SLOTS],
+            finals: [const { AtomicU64::new(0) }; SLOTS],
+            head: AtomicU32::new(0),
+            link: Link::default(),
+            index,
+            topic,
+            partition,
+            accumulator,
+        }
+    }
+
+    /// The ring's number in its shard.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// The topic.
+    pub fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+
+    /// The partition.
+    pub fn partition(&self) -> i32 {
+        self.partition
+    }
+
+    /// The shard's accumulator.
+    pub fn accumulator(&self) -> &Arc<Accumulator> {
+        &self.accumulator
+    }
+
+    /// Appends one record. Lock-free; runs on the calling thread; allocates nothing, except for a
+    /// record larger than `batch.size`, which gets memory of its own.
+    #[inline]
+    pub fn append(&self, entry: &Entry<'_>, memory: Memory) -> Append {
+        let mut word = self.word.load(Acquire);
+        loop {
+            if word & (SEALED | CLOSED) == 0 {
+                match self.claim(word, entry) {
+                    Ok(Some(done)) => return done,
+                    // Full: whoever seals it tells the shard.
+                    Ok(None) => self.seal(word),
+                    Err(()) => {}
+                }
+            } else {
+                match self.open_next(word, entry, memory) {
+                    Opened::Mine(append) => return append,
+                    Opened::Again => {}
+                }
+            }
+            word = self.word.load(Acquire);
+        }
+    }
+
+    /// Claims, encodes and commits in the open batch of `word`. None: it does not fit. Err: the
+    /// word moved on.
+    #[inline]
+    fn claim(&self, word: u64, entry: &Entry<'_>) -> Result<Option<Append>, ()> {
+        let slot = &self.slots[generation_of(word) as usize % SLOTS];
+        let seen = slot.load(Acquire);
+        let batch = &self.accumulator.batches[batch_of(seen).ok_or(())? as usize];
+        let base_timestamp = batch.base_timestamp.load(Relaxed);
+        let (ordinal, offset) = (count_of(word), offset_of(word));
+        let bytes = entry.bytes(ordinal, base_timestamp);
+        if offset + bytes > self.accumulator.batch_limit || ordinal == COUNT_MAX {
+            return Ok(None);
+        }
+        let claimed = word + COUNT_ONE + bytes as u64;
+        // Acquire on success: the claimed range is ours after everything that was before it.
+        self.word.compare_exchange(word, claimed, Acquire, Relaxed).map_err(|_| ())?;
+        let mut delta = entry.timestamp.wrapping_sub(base_timestamp);
+        let now = slot.load(Acquire);
+        if now != seen {
+            delta = self.rebase(now, entry, ordinal, bytes, delta);
+        }
+        let index = batch_of(now).expect("a batch with an open claim stays in its slot");
+        Ok(Some(self.write(Claim { batch: index, offset, bytes }, entry, ordinal, delta)))
+    }
+
+    /// The generation wrapped between look and claim: keep the claimed width (see the module head).
+    #[cold]
+    fn rebase(&self, slot: u64, entry: &Entry<'_>, ordinal: u32, bytes: usize, delta: i64) -> i64 {
+        let index = batch_of(slot).expect("a batch with an open claim stays in its slot");
+        let base = self.accumulator.batches[index as usize].base_timestamp.load(Relaxed);
+        let fits = entry.bytes(ordinal, base) == bytes;
+        if fits { entry.timestamp.wrapping_sub(base) } else { delta }
+    }
+
+    /// Writes a claimed record and commits it.
+    #[inline]
+    fn write(&self, mut claim: Claim, entry: &Entry<'_>, ordinal: u32, delta: i64) -> Append {
+        let bytes = claim.bytes;
+        let batch = &self.accumulator.batches[claim.batch as usize];
+        entry.encode(claim.bytes_mut(&self.accumulator.pool), ordinal, delta);
+        batch.raise_timestamp(entry.timestamp);
+        // Read before the commit: afterwards the batch may be gone.
+        let delivery = batch.cell().delivery(ordinal, entry.timestamp);
+        if batch.commit(bytes) {
+            self.accumulator.tell(self, 0);
+        }
+        Append::Done { delivery, bytes, used_reserved: false }
+    }
+
+    /// Seals the open batch of `word`, if it is still the one, and tells the shard.
+    fn seal(&self, word: u64) {
+        if self.word.compare_exchange(word, word | SEALED, AcqRel, Relaxed).is_ok() {
+            self.accumulator.tell(self, 0);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn open_next(&self, word: u64, entry: &Entry<'_>, memory: Memory) -> Opened {
+        if word & CLOSED != 0 {
+            return Opened::Mine(Append::Closed);
+        }
+        let generation = generation_of(word).wrapping_add(1) & GENERATION_MASK;
+        let slot = &self.slots[generation as usize % SLOTS];
+        let seen = slot.load(Acquire);
+        let position = lap_of(seen) as usize * SLOTS + generation as usize % SLOTS;
+        if position as u32 & GENERATION_MASK != generation {
+            // The slot still serves an earlier lap, or `word` is old.
+            let same = self.word.load(Acquire) == word;
+            return if same { Opened::Mine(Append::NoSlot) } else { Opened::Again };
+        }
+        if let Some(index) = batch_of(seen) {
+            // Somebody published the batch and was stopped before moving the word: help.
+            self.move_on(word, self.accumulator.batches[index as usize].opening.load(Relaxed));
+            return Opened::Again;
+        }
+        let bytes = entry.alone_bytes();
+        let (buffer, used_reserved) = match self.accumulator.take_buffer(bytes, memory) {
+            Ok(taken) => taken,
+            Err(append) => return Opened::Mine(append),
+        };
+        let Some(cell) = CellIndex::claim(&self.topic, self.partition) else {
+            self.accumulator.put_back(buffer, used_reserved);
+            return Opened::Mine(Append::NoMemory(self.accumulator.pool.cost(bytes)));
+        };
+        let opening = self.prepare(buffer, cell, generation, bytes, entry.timestamp);
+        let published = slot_of(lap_of(seen), Some(buffer.0));
+        if slot.compare_exchange(seen, published, AcqRel, Relaxed).is_err() {
+            self.undo(buffer, cell, used_reserved);
+            return Opened::Again;
+        }
+        if !self.move_on(word, opening) {
+            // Either somebody helped, or the ring was closed first. A closed word never moves, so
+            // the question is settled: still the old generation means that nobody can claim here.
+            let now = self.word.load(Acquire);
+            if now & CLOSED != 0 && generation_of(now) == generation_of(word) {
+                slot.store(seen, Release);
+                self.undo(buffer, cell, used_reserved);
+                return Opened::Mine(Append::Closed);
+            }
+        }
+        let batch = &self.accumulator.batches[buffer.0 as usize];
+        let deadline = self.accumulator.send_deadline(batch.opened_at(), opening & SEALED != 0);
+        let claim = Claim { batch: buffer.0, offset: HEADER_BYTES, bytes: bytes - HEADER_BYTES };
+        let Append::Done { delivery, .. } = self.write(claim, entry, 0, 0) else {
+            unreachable!("write always finishes")
+        };
+        self.accumulator.tell(self, deadline);
+        Opened::Mine(Append::Done { delivery, bytes, used_reserved })
+    }
+
+    /// Fills in the batch of a buffer that nobody else sees yet; returns its first claim word, with
+    /// this record's claim in it.
+    fn prepare(
+        &self,
+        buffer: BufferIndex,
+        cell: CellIndex,
+        generation: u32,
+        bytes: usize,
+        timestamp: i64,
+    ) -> u64 {
+        let oversized = bytes > self.accumulator.batch_limit;
+        let offset = if bytes > BATCH_BYTES_MAX { 0 } else { bytes };
+        let seal = if oversized { SEALED } else { 0 };
+        let word = word_of(generation, 1, offset) | seal;
+        self.accumulator.batches[buffer.0 as usize].open(Opening {
+            timestamp,
+            opened_at: clock::now_nanos(),
+            cell,
+            flush_epoch: self.accumulator.enter_flush_epoch(),
+            word,
+            oversized_bytes: if oversized { (bytes - HEADER_BYTES) as u32 } else { 0 },
+        });
+        word
+    }
+
+    fn undo(&self, buffer: BufferIndex, cell: CellIndex, used_reserved: bool) {
+        let epoch = self.accumulator.batches[buffer.0 as usize].flush_epoch();
+        self.accumulator.leave_flush_epoch(epoch);
+        cell.abandon();
+        self.accumulator.put_back(buffer, used_reserved);
+    }
+
+    /// Opens the next generation; the one that succeeds leaves the final word of the last one for
+    /// the shard, which looks again by itself when it came in between (`Head::Incomplete`).
+    fn move_on(&self, word: u64, opening: u64) -> bool {
+        if self.word.compare_exchange(word, opening, AcqRel, Relaxed).is_err() {
+            return false;
+        }
+        self.finals[generation_of(word) as usize % SLOTS].store(word, Release);
+        true
+    }
+
+    /// Looks at the head of the ring and takes the batch there if it is whole. Shard only.
+    pub fn take(&self) -> Head {
+        let head = self.head.load(Relaxed);
+        let word = self.word.load(Acquire);
+        let ahead = generation_of(word).wrapping_sub(head) & GENERATION_MASK;
+        let last = match ahead {
+            GENERATION_MASK => return Head::Empty,
+            0 if word & (SEALED | CLOSED) == 0 => return self.open_head(head),
+            0 => word,
+            _ => self.finals[head as usize % SLOTS].load(Acquire),
+        };
+        if generation_of(last) != head & GENERATION_MASK || last & (SEALED | CLOSED) == 0 {
+            // The opener of the next batch has not left the final word yet; it will tell.
+            return Head::Incomplete;
+        }
+        let slot = &self.slots[head as usize % SLOTS];
+        let Some(index) = batch_of(slot.load(Acquire)) else { return Head::Incomplete };
+        let batch = &self.accumulator.batches[index as usize];
+        let claimed = offset_of(last).saturating_sub(HEADER_BYTES) as u32;
+        let Some(bytes) = batch.complete(claimed) else { return Head::Incomplete };
+        let sealed = SealedBatch {
+            index: BufferIndex(index),
+            records: count_of(last),
+            bytes: bytes + HEADER_BYTES as u32,
+            opened_at: batch.opened_at(),
+            cell: batch.cell(),
+            flush_epoch: batch.flush_epoch(),
+        };
+        slot.store(slot_of((head / SLOTS as u32).wrapping_add(1), None), Release);
+        self.head.store(head.wrapping_add(1), Relaxed);
+        Head::Sealed(sealed)
+    }
+
+    fn open_head(&self, head: u32) -> Head {
+        let slot = self.slots[head as usize % SLOTS].load(Acquire);
+        let Some(index) = batch_of(slot) else { return Head::Incomplete };
+        Head::Open(self.accumulator.batches[index as usize].opened_at())
+    }
+
+    /// Seals the open batch, whatever it holds (linger, pressure, flush). Shard only.
+    pub fn seal_open(&self) {
+        let mut word = self.word.load(Acquire);
+        while word & (SEALED | CLOSED) == 0 {
+            match self.word.compare_exchange_weak(word, word | SEALED, AcqRel, Acquire) {
+                Ok(_) => return,
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    /// Seals for good: every later append is refused. What is in the ring can still be taken.
+    pub fn close(&self) {
+        self.word.fetch_or(SEALED | CLOSED, AcqRel);
+    }
+}

@@ -1,0 +1,242 @@
+//! The ring, the batches and the pool together: what the appenders write is what the shard takes.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::Accumulator;
+use super::batch::SealedBatch;
+use super::batch_ring::{Append, BatchRing, Entry, Head, Memory, SLOTS};
+use crate::delivery::Delivery;
+use crate::ids::{ProducerIdentity, Sequence};
+use crate::protocol::record_batch::HEADER_BYTES;
+use crate::protocol::wire::Reader;
+
+fn accumulator(memory: u64, batch_bytes: usize) -> Arc<Accumulator> {
+    Accumulator::new(memory, batch_bytes, Duration::from_millis(5)).unwrap()
+}
+
+fn ring(accumulator: &Arc<Accumulator>) -> Arc<BatchRing> {
+    accumulator.new_ring(&"t".into(), 0).unwrap()
+}
+
+fn entry(value: &[u8], timestamp: i64) -> Entry<'_> {
+    Entry { key: None, value: Some(value), headers: &[], timestamp }
+}
+
+fn append(ring: &BatchRing, value: &[u8]) -> Delivery {
+    match ring.append(&entry(value, 1000), Memory::Try) {
+        Append::Done { delivery, .. } => delivery,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn take(ring: &BatchRing) -> SealedBatch {
+    match ring.take() {
+        Head::Sealed(batch) => batch,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The values and timestamps in a batch, read by a second implementation of the format.
+fn values(accumulator: &Arc<Accumulator>, batch: &SealedBatch) -> Vec<(Vec<u8>, i64)> {
+    accumulator.stamp(batch, ProducerIdentity { id: 1, epoch: 0 }, Some(Sequence::ZERO));
+    let loan = accumulator.lend(batch);
+    let bytes = loan.bytes();
+    let base = i64::from_be_bytes(bytes[27..35].try_into().unwrap());
+    let count = u32::from_be_bytes(bytes[57..61].try_into().unwrap());
+    assert_eq!(count, batch.records);
+    let mut reader = Reader::new(&bytes[HEADER_BYTES..], false);
+    let read = |ordinal: u32| {
+        let length = reader.varint("length").unwrap();
+        let end = reader.remaining() - length as usize;
+        assert_eq!(reader.i8("attributes").unwrap(), 0);
+        let timestamp = base + reader.varlong("delta").unwrap();
+        assert_eq!(reader.varint("ordinal").unwrap(), ordinal as i32);
+        assert_eq!(reader.varint("key").unwrap(), -1);
+        let length = reader.varint("value").unwrap();
+        let value = reader.take(length as usize, "value").unwrap().to_vec();
+        assert_eq!(reader.varint("headers").unwrap(), 0);
+        assert_eq!(reader.remaining(), end);
+        (value, timestamp)
+    };
+    let values = (0..count).map(read).collect();
+    values
+}
+
+fn retire(accumulator: &Arc<Accumulator>, batch: &SealedBatch) {
+    batch.cell.acknowledge(0, -1, batch.records, &mut Vec::new());
+    accumulator.resolved(batch);
+    accumulator.release(batch);
+}
+
+#[test]
+fn records_come_out_in_the_order_in_which_they_went_in() {
+    let accumulator = accumulator(1 << 20, 1000);
+    let ring = ring(&accumulator);
+    assert!(matches!(ring.take(), Head::Empty));
+    let sent: Vec<Vec<u8>> = (0..200_u32).map(|i| vec![i as u8; i as usize % 90]).collect();
+    sent.iter().for_each(|value| drop(append(&ring, value)));
+    let mut got = Vec::new();
+    loop {
+        match ring.take() {
+            Head::Sealed(batch) => {
+                got.extend(values(&accumulator, &batch).into_iter().map(|(value, _)| value));
+                retire(&accumulator, &batch);
+            }
+            Head::Open(_) => ring.seal_open(),
+            _ => break,
+        }
+    }
+    assert_eq!(got, sent);
+    assert_eq!(accumulator.pool().available(), accumulator.pool().total());
+    assert_eq!(accumulator.unresolved(), 0);
+}
+
+#[test]
+fn app_3_a_record_larger_than_the_batch_size_travels_alone() {
+    let accumulator = accumulator(1 << 20, 1000);
+    let ring = ring(&accumulator);
+    drop(append(&ring, b"small"));
+    let big = vec![7; 100_000];
+    drop(append(&ring, &big));
+    drop(append(&ring, b"after"));
+    ring.seal_open();
+    let sizes: Vec<_> = (0..3)
+        .map(|_| {
+            let batch = take(&ring);
+            let found = values(&accumulator, &batch);
+            retire(&accumulator, &batch);
+            (found.len(), found[0].0.len())
+        })
+        .collect();
+    assert_eq!(sizes, [(1, 5), (1, 100_000), (1, 5)]);
+    assert_eq!(accumulator.pool().available(), accumulator.pool().total());
+}
+
+#[test]
+fn rbf_6_timestamps_before_and_after_the_first_survive() {
+    let accumulator = accumulator(1 << 20, 4000);
+    let ring = ring(&accumulator);
+    let times = [5000, 4000, 0, 1 << 40, 5001];
+    for time in times {
+        assert!(matches!(ring.append(&entry(b"x", time), Memory::Try), Append::Done { .. }));
+    }
+    ring.seal_open();
+    let batch = take(&ring);
+    let found: Vec<_> = values(&accumulator, &batch).into_iter().map(|(_, time)| time).collect();
+    assert_eq!(found, times);
+    let max = accumulator.lend(&batch).bytes()[35..43].to_vec();
+    assert_eq!(max, (1_i64 << 40).to_be_bytes());
+    retire(&accumulator, &batch);
+}
+
+#[test]
+fn a_full_ring_and_an_empty_pool_say_so_and_lose_nothing() {
+    let accumulator = accumulator(1 << 20, 1);
+    let ring = ring(&accumulator);
+    let deliveries: Vec<_> = (0..SLOTS).map(|_| append(&ring, b"x")).collect();
+    assert!(matches!(ring.append(&entry(b"x", 0), Memory::Try), Append::NoSlot));
+    let reserved = accumulator.pool().available();
+    assert!(accumulator.pool().try_reserve(reserved));
+    retire(&accumulator, &take(&ring));
+    let Append::NoMemory(cost) = ring.append(&entry(b"y", 0), Memory::Try) else {
+        // The buffer that came back is enough for one more.
+        assert_eq!(deliveries.len(), SLOTS);
+        return;
+    };
+    panic!("a buffer came back, but {cost} bytes were refused");
+}
+
+#[test]
+fn cls_1_a_closed_ring_refuses_appends_and_keeps_what_it_has() {
+    let accumulator = accumulator(1 << 20, 1000);
+    let ring = ring(&accumulator);
+    drop(append(&ring, b"kept"));
+    ring.close();
+    assert!(matches!(ring.append(&entry(b"late", 0), Memory::Try), Append::Closed));
+    let batch = take(&ring);
+    assert_eq!(values(&accumulator, &batch)[0].0, b"kept");
+    retire(&accumulator, &batch);
+    assert!(matches!(ring.take(), Head::Empty));
+    assert_eq!(accumulator.pool().available(), accumulator.pool().total());
+}
+
+#[test]
+fn k19012_4_a_lent_batch_cannot_be_stamped_again() {
+    let accumulator = accumulator(1 << 20, 1000);
+    let ring = ring(&accumulator);
+    drop(append(&ring, b"x"));
+    ring.seal_open();
+    let batch = take(&ring);
+    accumulator.stamp(&batch, ProducerIdentity { id: 1, epoch: 0 }, Some(Sequence::ZERO));
+    let loan = accumulator.lend(&batch);
+    let again = std::panic::AssertUnwindSafe(|| {
+        accumulator.stamp(&batch, ProducerIdentity { id: 2, epoch: 0 }, Some(Sequence::ZERO));
+    });
+    assert!(std::panic::catch_unwind(again).is_err());
+    drop(loan);
+    retire(&accumulator, &batch);
+}
+
+/// Many threads append stamped values while this thread takes, seals and recycles: every value comes
+/// out once, each thread's in order. Small memory, so that buffers are reused all the time.
+fn hammer(batch_bytes: usize, each: u64) {
+    let accumulator = accumulator(64 * 1500, batch_bytes);
+    let ring = ring(&accumulator);
+    let threads = 3_u64;
+    let done = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let (ring, done) = (&ring, &done);
+            scope.spawn(move || {
+                for number in 0..each {
+                    let mut value = [0_u8; 40];
+                    value[..8].copy_from_slice(&thread.to_le_bytes());
+                    value[8..16].copy_from_slice(&number.to_le_bytes());
+                    let value = &value[..16 + number as usize % 24];
+                    let entry = entry(value, number as i64);
+                    while !matches!(ring.append(&entry, Memory::Try), Append::Done { .. }) {
+                        std::thread::yield_now();
+                    }
+                }
+                done.fetch_add(1, Relaxed);
+            });
+        }
+        let mut next = vec![0_u64; threads as usize];
+        loop {
+            let over = done.load(Relaxed) == threads;
+            match ring.take() {
+                Head::Sealed(batch) => {
+                    for (value, time) in values(&accumulator, &batch) {
+                        let thread = u64::from_le_bytes(value[..8].try_into().unwrap());
+                        let number = u64::from_le_bytes(value[8..16].try_into().unwrap());
+                        assert_eq!(number, next[thread as usize], "thread {thread}");
+                        assert_eq!(time, number as i64);
+                        assert_eq!(value.len(), 16 + number as usize % 24);
+                        next[thread as usize] += 1;
+                    }
+                    retire(&accumulator, &batch);
+                }
+                Head::Open(_) => ring.seal_open(),
+                Head::Empty if over => break,
+                Head::Empty | Head::Incomplete => std::thread::yield_now(),
+            }
+        }
+        assert_eq!(next, vec![each; threads as usize]);
+    });
+    assert_eq!(accumulator.pool().available(), accumulator.pool().total());
+    assert_eq!(accumulator.unresolved(), 0);
+}
+
+#[test]
+fn concurrent_claims_never_overlap() {
+    hammer(1000, 40_000);
+}
+
+#[test]
+fn every_claim_lies_inside_its_batch() {
+    // Debug builds assert it at each claim; batches of one record turn the ring over fastest.
+    hammer(1, 20_000);
+}

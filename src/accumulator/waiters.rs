@@ -1,0 +1,215 @@
+//! Callers that wait for memory, served in the order in which they came (BUF-3).
+//!
+//! Owns:     the queue of waiting callers and the bytes set aside for the first of them.
+//! Thread:   callers enqueue, poll and leave; the shard distributes and expires.
+//! Bounds:   one entry per waiting call.
+//! Never:    keeps bytes of a caller that left (BUF-4).
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use super::buffer_pool::BufferPool;
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// The bytes are reserved for the caller.
+    Granted,
+    /// The deadline passed.
+    TimedOut,
+    /// The producer was closed.
+    Closed,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    ticket: u64,
+    need: u64,
+    set_aside: u64,
+    deadline: u64,
+    outcome: Option<Waited>,
+    waker: Option<Waker>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Waiter>,
+    next_ticket: u64,
+    closed: bool,
+}
+
+/// The callers of one shard that wait for memory, or for room in a ring (a need of 0 bytes).
+#[derive(Debug, Default)]
+pub struct Waiters {
+    /// Entries without an outcome.
+    count: AtomicUsize,
+    queue: Mutex<Queue>,
+}
+
+impl Waiters {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Callers that wait now: while there are any, every partition is ready (RDY-4, BUF-6).
+    pub fn count(&self) -> usize {
+        self.count.load(SeqCst)
+    }
+
+    /// Joins the queue. The caller then wakes the shard, and polls the ticket.
+    pub fn enqueue(&self, need: u64, deadline: u64) -> u64 {
+        let mut queue = self.queue();
+        let ticket = queue.next_ticket;
+        queue.next_ticket += 1;
+        let outcome = queue.closed.then_some(Waited::Closed);
+        if outcome.is_none() {
+            self.count.fetch_add(1, SeqCst);
+        }
+        let waiter = Waiter { ticket, need, set_aside: 0, deadline, outcome, waker: None };
+        queue.waiting.push_back(waiter);
+        ticket
+    }
+
+    /// How the wait ended; the ticket is then used up. Granted bytes belong to the caller.
+    pub fn poll(&self, ticket: u64, context: &mut Context<'_>) -> Poll<Waited> {
+        let mut queue = self.queue();
+        let at = queue.waiting.iter().position(|waiter| waiter.ticket == ticket);
+        let at = at.expect("a ticket is polled only until it is ready");
+        let waiter = &mut queue.waiting[at];
+        if let Some(outcome) = waiter.outcome {
+            queue.waiting.remove(at);
+            return Poll::Ready(outcome);
+        }
+        waiter.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// Leaves the queue; what was set aside goes back, also when it was already granted (BUF-4).
+    pub fn leave(&self, ticket: u64, pool: &BufferPool) {
+        let mut queue = self.queue();
+        let Some(at) = queue.waiting.iter().position(|waiter| waiter.ticket == ticket) else {
+            return;
+        };
+        if let Some(waiter) = queue.waiting.remove(at) {
+            pool.unreserve(waiter.set_aside);
+            if waiter.outcome.is_none() {
+                self.count.fetch_sub(1, SeqCst);
+            }
+        }
+    }
+
+    /// Gives free bytes to the waiters in order. Runs on the shard, after buffers came back.
+    pub fn distribute(&self, pool: &BufferPool) {
+        if self.count.load(Relaxed) == 0 {
+            return;
+        }
+        let mut queue = self.queue();
+        for waiter in queue.waiting.iter_mut().filter(|waiter| waiter.outcome.is_none()) {
+            let missing = waiter.need - waiter.set_aside;
+            let take = missing.min(pool.available());
+            if take > 0 && pool.try_reserve(take) {
+                waiter.set_aside += take;
+            }
+            if waiter.set_aside < waiter.need {
+                return;
+            }
+            self.finish(waiter, Waited::Granted);
+        }
+    }
+
+    /// Ends the waits whose deadline has passed; returns the next deadline.
+    pub fn expire(&self, now: u64, pool: &BufferPool) -> Option<u64> {
+        if self.count.load(Relaxed) == 0 {
+            return None;
+        }
+        let mut queue = self.queue();
+        let mut next = None;
+        for waiter in queue.waiting.iter_mut().filter(|waiter| waiter.outcome.is_none()) {
+            if waiter.deadline <= now {
+                pool.unreserve(std::mem::take(&mut waiter.set_aside));
+                self.finish(waiter, Waited::TimedOut);
+            } else {
+                next = Some(next.map_or(waiter.deadline, |at: u64| at.min(waiter.deadline)));
+            }
+        }
+        next
+    }
+
+    /// Ends all waits, now and later (BUF-8).
+    pub fn close(&self, pool: &BufferPool) {
+        let mut queue = self.queue();
+        queue.closed = true;
+        for waiter in queue.waiting.iter_mut().filter(|waiter| waiter.outcome.is_none()) {
+            pool.unreserve(std::mem::take(&mut waiter.set_aside));
+            self.finish(waiter, Waited::Closed);
+        }
+    }
+
+    fn finish(&self, waiter: &mut Waiter, outcome: Waited) {
+        waiter.outcome = Some(outcome);
+        self.count.fetch_sub(1, SeqCst);
+        if let Some(waker) = waiter.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn poll(waiters: &Waiters, ticket: u64) -> Poll<Waited> {
+        waiters.poll(ticket, &mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn buf_3_the_longest_waiter_gathers_bytes_and_later_ones_get_nothing() {
+        let pool = BufferPool::new(1 << 16, 1000).unwrap();
+        let cost = pool.cost(1000);
+        assert!(pool.try_reserve(pool.total()));
+        let waiters = Waiters::default();
+        let (first, second) = (waiters.enqueue(2 * cost, 10), waiters.enqueue(cost, 10));
+        pool.unreserve(cost);
+        waiters.distribute(&pool);
+        assert!(poll(&waiters, first).is_pending() && poll(&waiters, second).is_pending());
+        assert_eq!(pool.available(), 0, "the first waiter has set the bytes aside");
+        pool.unreserve(cost);
+        waiters.distribute(&pool);
+        assert_eq!(poll(&waiters, first), Poll::Ready(Waited::Granted));
+        assert!(poll(&waiters, second).is_pending());
+    }
+
+    #[test]
+    fn buf_4_a_waiter_that_times_out_or_leaves_gives_its_bytes_back() {
+        let pool = BufferPool::new(1 << 16, 1000).unwrap();
+        let cost = pool.cost(1000);
+        assert!(pool.try_reserve(pool.total()));
+        let waiters = Waiters::default();
+        let (first, second) = (waiters.enqueue(3 * cost, 10), waiters.enqueue(2 * cost, 20));
+        pool.unreserve(cost);
+        waiters.distribute(&pool);
+        assert_eq!(waiters.expire(10, &pool), Some(20));
+        assert_eq!(poll(&waiters, first), Poll::Ready(Waited::TimedOut));
+        waiters.distribute(&pool);
+        waiters.leave(second, &pool);
+        assert_eq!((pool.available(), waiters.count()), (cost, 0));
+    }
+
+    #[test]
+    fn buf_8_closing_ends_every_wait_and_memory_still_comes_back() {
+        let pool = BufferPool::new(1 << 16, 1000).unwrap();
+        assert!(pool.try_reserve(pool.total()));
+        let waiters = Waiters::default();
+        let early = waiters.enqueue(100, 10);
+        waiters.close(&pool);
+        let late = waiters.enqueue(100, 10);
+        assert_eq!(poll(&waiters, early), Poll::Ready(Waited::Closed));
+        assert_eq!(poll(&waiters, late), Poll::Ready(Waited::Closed));
+        pool.unreserve(pool.total());
+        assert_eq!(pool.available(), pool.total());
+    }
+}

@@ -1,0 +1,350 @@
+//! The promise for one record, and the cell that keeps it for a whole batch.
+//!
+//! Owns:     completion cells, one per batch, process-wide, reused.
+//! Thread:   cells are claimed where a batch opens, resolved by its shard, read anywhere.
+//! Bounds:   `CHUNKS_MAX * CELLS_PER_CHUNK` cells; memory follows the most batches that ever had
+//!           unresolved or unread deliveries at one time, and is reused, never returned.
+//! Never:    allocates per record. A cell's list of waiting tasks keeps its memory.
+//!
+//! A [`Delivery`] names its batch's cell and its place in the batch. Nothing is counted when it is
+//! made: the claim word of the batch counts records, and when the batch is resolved the cell learns
+//! how many deliveries exist. Each gives up its share when it is dropped; the last share frees the
+//! cell. Because a delivery holds a share, its cell cannot be reused under it, so it needs no
+//! generation tag.
+#![forbid(unsafe_code)]
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crossbeam_utils::CachePadded;
+
+use crate::clock;
+use crate::error::SendError;
+use crate::record::{Acknowledged, RecordMetadata};
+
+const CELLS_PER_CHUNK: usize = 1024;
+const CHUNKS_MAX: usize = 4096;
+/// What the shares of an unresolved cell start from: more than deliveries can ever be given up.
+const UNRESOLVED: i64 = 1 << 40;
+
+const PENDING: u8 = 0;
+const ACKNOWLEDGED: u8 = 1;
+const FAILED: u8 = 2;
+
+static CHUNKS: [OnceLock<Box<[CachePadded<Cell>]>>; CHUNKS_MAX] =
+    [const { OnceLock::new() }; CHUNKS_MAX];
+/// Free cells. Taken and given back once per batch.
+static FREE: Mutex<FreeCells> = Mutex::new(FreeCells { cells: Vec::new(), chunks: 0 });
+
+struct FreeCells {
+    cells: Vec<u32>,
+    chunks: usize,
+}
+
+/// The completion of one batch.
+#[derive(Debug)]
+struct Cell {
+    state: AtomicU8,
+    partition: AtomicI32,
+    /// Shares not yet given up: `UNRESOLVED - given up` before the verdict, then what is left.
+    shares: AtomicI64,
+    base_offset: AtomicI64,
+    log_append_time: AtomicI64,
+    resolved_at: AtomicU64,
+    shared: Mutex<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    topic: Option<Arc<str>>,
+    error: Option<SendError>,
+    wakers: Vec<(u32, Waker)>,
+}
+
+impl Cell {
+    fn new() -> CachePadded<Self> {
+        CachePadded::new(Self {
+            state: AtomicU8::new(PENDING),
+            partition: AtomicI32::new(-1),
+            shares: AtomicI64::new(UNRESOLVED),
+            base_offset: AtomicI64::new(-1),
+            log_append_time: AtomicI64::new(-1),
+            resolved_at: AtomicU64::new(0),
+            shared: Mutex::default(),
+        })
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        // Only this file locks, and nothing under the lock panics half-way.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Names the completion cell of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CellIndex(pub u32);
+
+impl CellIndex {
+    fn cell(self) -> &'static Cell {
+        let chunk = CHUNKS[self.0 as usize / CELLS_PER_CHUNK].get();
+        let chunk = chunk.expect("an index is handed out only after its chunk was made");
+        &chunk[self.0 as usize % CELLS_PER_CHUNK]
+    }
+
+    /// A pending cell for a batch of this partition. Allocates only when more cells are needed than
+    /// ever before. None when the process has more unread batches than it can count (4 million).
+    pub fn claim(topic: &Arc<str>, partition: i32) -> Option<Self> {
+        let index = Self(pop_free()?);
+        let cell = index.cell();
+        cell.shared().topic = Some(Arc::clone(topic));
+        cell.partition.store(partition, Relaxed);
+        Some(index)
+    }
+
+    /// Gives a cell back that no record was promised anything by.
+    pub fn abandon(self) {
+        self.free();
+    }
+
+    /// The delivery of record `ordinal` of the batch. Exactly one per claimed record.
+    #[inline]
+    pub fn delivery(self, ordinal: u32, timestamp: i64) -> Delivery {
+        Delivery { cell: self, ordinal, timestamp }
+    }
+
+    /// The verdict: every record of the batch was acknowledged. `base_offset` is -1 if unknown,
+    /// `log_append_time` -1 unless the broker stamps records. Wakes through `wakers`, whose memory
+    /// is lent and comes back empty.
+    pub fn acknowledge(
+        self,
+        base_offset: i64,
+        log_append_time: i64,
+        records: u32,
+        wakers: &mut Vec<(u32, Waker)>,
+    ) {
+        let cell = self.cell();
+        cell.base_offset.store(base_offset, Relaxed);
+        cell.log_append_time.store(log_append_time, Relaxed);
+        self.resolve(ACKNOWLEDGED, records, wakers);
+    }
+
+    /// The verdict: every record of the batch failed with `error`.
+    pub fn fail(self, error: SendError, records: u32, wakers: &mut Vec<(u32, Waker)>) {
+        self.cell().shared().error = Some(error);
+        self.resolve(FAILED, records, wakers);
+    }
+
+    fn resolve(self, state: u8, records: u32, wakers: &mut Vec<(u32, Waker)>) {
+        let cell = self.cell();
+        cell.resolved_at.store(clock::now_nanos(), Relaxed);
+        debug_assert_eq!(cell.state.load(Relaxed), PENDING, "one verdict per record");
+        // Release: publishes the result. Partner: the Acquire load in `Delivery::verdict`.
+        cell.state.store(state, Release);
+        // Wakers run foreign code, so they run after the lock; the two lists swap their memory.
+        std::mem::swap(&mut cell.shared().wakers, wakers);
+        wakers.drain(..).for_each(|(_, waker)| waker.wake());
+        self.give_up(UNRESOLVED - i64::from(records));
+    }
+
+    /// Gives up `shares`; the one that takes the count to zero frees the cell.
+    fn give_up(self, shares: i64) {
+        let before = self.cell().shares.fetch_sub(shares, AcqRel);
+        debug_assert!(before >= shares, "a share was given up twice");
+        if before == shares {
+            self.free();
+        }
+    }
+
+    fn free(self) {
+        let cell = self.cell();
+        cell.state.store(PENDING, Relaxed);
+        cell.shares.store(UNRESOLVED, Relaxed);
+        {
+            let mut shared = cell.shared();
+            shared.topic = None;
+            shared.error = None;
+            shared.wakers.clear();
+        }
+        free_cells().cells.push(self.0);
+    }
+}
+
+fn free_cells() -> MutexGuard<'static, FreeCells> {
+    FREE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn pop_free() -> Option<u32> {
+    let mut free = free_cells();
+    if let Some(index) = free.cells.pop() {
+        return Some(index);
+    }
+    if free.chunks == CHUNKS_MAX {
+        return None;
+    }
+    let chunk = free.chunks;
+    CHUNKS[chunk].get_or_init(|| (0..CELLS_PER_CHUNK).map(|_| Cell::new()).collect());
+    free.chunks += 1;
+    let first = (chunk * CELLS_PER_CHUNK) as u32;
+    // Room for every cell that exists, so that giving back never allocates.
+    let cells = free.chunks * CELLS_PER_CHUNK;
+    free.cells.reserve(cells);
+    free.cells.extend((first + 1..first + CELLS_PER_CHUNK as u32).rev());
+    Some(first)
+}
+
+/// The promise for one record: resolves exactly once, to where the record is or to why it is not
+/// there. Works on any async runtime and on none ([`wait`](Self::wait)). Dropping it loses nothing:
+/// the record is still sent. 16 bytes; allocates nothing.
+#[derive(Debug)]
+#[must_use = "a delivery says whether the record was written; drop it explicitly if that is no matter"]
+pub struct Delivery {
+    cell: CellIndex,
+    ordinal: u32,
+    timestamp: i64,
+}
+
+impl Delivery {
+    /// Whether the verdict is there. One atomic load.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.cell.cell().state.load(Acquire) != PENDING
+    }
+
+    /// The verdict, if it is there. Does not block; the error case clones the error.
+    #[must_use]
+    pub fn verdict(&self) -> Option<Result<Acknowledged, SendError>> {
+        let cell = self.cell.cell();
+        // Acquire: sees the result. Partner: the Release store in `resolve`.
+        match cell.state.load(Acquire) {
+            PENDING => None,
+            ACKNOWLEDGED => Some(Ok(self.acknowledged(cell))),
+            _ => {
+                let error = cell.shared().error.clone();
+                Some(Err(error.expect("a failed cell has its error: stored before the state")))
+            }
+        }
+    }
+
+    /// Blocks the thread until the verdict is there. Not for async code.
+    ///
+    /// # Errors
+    /// Why the record was not acknowledged.
+    pub fn wait(self) -> Result<RecordMetadata, SendError> {
+        crate::park::block_on(self)
+    }
+
+    fn acknowledged(&self, cell: &Cell) -> Acknowledged {
+        let base = cell.base_offset.load(Relaxed);
+        let append_time = cell.log_append_time.load(Relaxed);
+        Acknowledged {
+            partition: cell.partition.load(Relaxed),
+            offset: (base >= 0).then(|| base + i64::from(self.ordinal)),
+            timestamp: if append_time >= 0 { append_time } else { self.timestamp },
+            at: clock::from_nanos(cell.resolved_at.load(Relaxed)),
+        }
+    }
+
+    fn metadata(&self) -> Option<Result<RecordMetadata, SendError>> {
+        let found = self.verdict()?;
+        Some(found.map(|ack| {
+            let topic = self.cell.cell().shared().topic.clone();
+            RecordMetadata {
+                topic: topic.expect("a claimed cell has its topic: stored by `claim`"),
+                partition: ack.partition,
+                offset: ack.offset,
+                timestamp: ack.timestamp,
+            }
+        }))
+    }
+}
+
+impl Future for Delivery {
+    type Output = Result<RecordMetadata, SendError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(verdict) = self.metadata() {
+            return Poll::Ready(verdict);
+        }
+        let mut shared = self.cell.cell().shared();
+        // The resolver stores the state before it takes this lock: looking again under the lock
+        // means that either this look sees the verdict, or the resolver sees the waker.
+        if self.is_done() {
+            drop(shared);
+            return self.metadata().map_or(Poll::Pending, Poll::Ready);
+        }
+        match shared.wakers.iter_mut().rev().find(|(ordinal, _)| *ordinal == self.ordinal) {
+            Some((_, waker)) => waker.clone_from(context.waker()),
+            None => shared.wakers.push((self.ordinal, context.waker().clone())),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        self.cell.give_up(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell() -> CellIndex {
+        CellIndex::claim(&"t".into(), 3).unwrap()
+    }
+
+    #[test]
+    fn meta_1_the_offset_is_the_base_offset_plus_the_place_in_the_batch() {
+        let cell = cell();
+        let deliveries: Vec<_> = (0..3).map(|ordinal| cell.delivery(ordinal, 7)).collect();
+        assert!(deliveries.iter().all(|delivery| delivery.verdict().is_none()));
+        cell.acknowledge(100, -1, 3, &mut Vec::new());
+        for (delivery, offset) in deliveries.into_iter().zip(100..) {
+            let metadata = delivery.wait().unwrap();
+            assert_eq!((metadata.offset, metadata.partition), (Some(offset), 3));
+            assert_eq!((&*metadata.topic, metadata.timestamp), ("t", 7));
+        }
+    }
+
+    #[test]
+    fn meta_2_the_brokers_append_time_wins() {
+        let cell = cell();
+        let delivery = cell.delivery(0, 7);
+        cell.acknowledge(-1, 99, 1, &mut Vec::new());
+        let metadata = delivery.wait().unwrap();
+        assert_eq!((metadata.offset, metadata.timestamp), (None, 99));
+    }
+
+    #[test]
+    fn a_delivery_dropped_before_the_verdict_gives_up_its_share() {
+        let cell = cell();
+        drop(cell.delivery(0, 0));
+        let kept = cell.delivery(1, 0);
+        cell.fail(SendError::Closed { possibly_written: true }, 2, &mut Vec::new());
+        assert!(kept.verdict().unwrap().unwrap_err().possibly_written());
+        assert_eq!(cell.cell().shares.load(Relaxed), 1);
+        drop(kept);
+        assert_eq!(cell.cell().shares.load(Relaxed), UNRESOLVED, "the cell is free again");
+    }
+
+    #[test]
+    fn a_waiting_thread_is_woken_by_the_verdict() {
+        let cell = cell();
+        let deliveries: Vec<_> = (0..8).map(|ordinal| cell.delivery(ordinal, 0)).collect();
+        std::thread::scope(|scope| {
+            let waiting: Vec<_> = deliveries
+                .into_iter()
+                .map(|delivery| scope.spawn(move || delivery.wait().unwrap().offset))
+                .collect();
+            cell.acknowledge(5, -1, 8, &mut Vec::new());
+            let offsets: Vec<_> =
+                waiting.into_iter().map(|thread| thread.join().unwrap()).collect();
+            assert_eq!(offsets, (5..13).map(Some).collect::<Vec<_>>());
+        });
+    }
+}

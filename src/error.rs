@@ -1,0 +1,183 @@
+//! What a user is told when a record was not sent, sorted by what can be done about it.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::protocol::error_code::ErrorCode;
+
+/// Why a record was not acknowledged. [`possibly_written`](Self::possibly_written) tells whether it
+/// may be in the log all the same.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The record cannot fit. Send a smaller one or raise the named setting.
+    #[error(
+        "the record needs {bytes} bytes, {setting} allows {limit}: send less or raise {setting}"
+    )]
+    TooLarge {
+        /// Upper bound of the record's encoded size.
+        bytes: usize,
+        /// The limit it breaks.
+        limit: u64,
+        /// The property that sets the limit.
+        setting: &'static str,
+    },
+    /// A field of the record is not allowed. Correct the record.
+    #[error("the record's {field} is {value}: it must be zero or more")]
+    InvalidField {
+        /// Which field.
+        field: &'static str,
+        /// Its value.
+        value: i64,
+    },
+    /// The topic or the partition is not known after `max.block.ms`. Create it, or check the name.
+    #[error("topic {topic}{}: not known after {waited:?} (max.block.ms): create it or check its \
+             name{}", partition_text(*partition), cause_text(*cause))]
+    Unknown {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition that was asked for, and how many there are.
+        partition: Option<(i32, i32)>,
+        /// How long the call waited.
+        waited: Duration,
+        /// What the broker last said about the topic.
+        cause: Option<ErrorCode>,
+    },
+    /// The brokers refuse the topic's name. Use letters, digits, dot, underscore, hyphen, at most
+    /// 249 bytes.
+    #[error("topic {topic:?}: the brokers refuse this name")]
+    InvalidTopic {
+        /// The name.
+        topic: Arc<str>,
+    },
+    /// This client may not do this. Ask for the right named in `code`.
+    #[error("not allowed: {}", code.name())]
+    Denied {
+        /// Which right is missing.
+        code: ErrorCode,
+    },
+    /// No buffer became free within `max.block.ms`. Send slower, or raise `buffer.memory`.
+    #[error("no memory after {waited:?} (max.block.ms): send slower or raise buffer.memory")]
+    MemoryExhausted {
+        /// How long the call waited.
+        waited: Duration,
+    },
+    /// `delivery.timeout.ms` passed. Check the brokers; the timeout counts from the batch's start.
+    #[error("no acknowledgement within {elapsed:?} (delivery.timeout.ms); {}",
+        written_text(*possibly_written))]
+    TimedOut {
+        /// Since the batch was opened.
+        elapsed: Duration,
+        /// Whether a request with the record ever left.
+        possibly_written: bool,
+    },
+    /// The brokers said no, and trying again would not help or was not allowed any more.
+    #[error("refused by the broker: {}{}; {}", code.name(), message_text(message),
+        written_text(*possibly_written))]
+    Rejected {
+        /// What the broker said.
+        code: ErrorCode,
+        /// The broker's own words, where it sent any.
+        message: Option<Arc<str>>,
+        /// Whether an earlier attempt may have been written.
+        possibly_written: bool,
+    },
+    /// The producer was closed before the record was acknowledged.
+    #[error("the producer is closed; {}", written_text(*possibly_written))]
+    Closed {
+        /// Whether a request with the record ever left.
+        possibly_written: bool,
+    },
+    /// A sender thread ended by a bug. Close this producer and make another one.
+    #[error("a sender thread failed: close this producer; {}", written_text(*possibly_written))]
+    SenderFailed {
+        /// Whether a request with the record ever left.
+        possibly_written: bool,
+    },
+}
+
+impl SendError {
+    /// Whether the record may be in the log although it was not acknowledged. When false, it is
+    /// certainly not there, and sending it again cannot duplicate it.
+    #[must_use]
+    pub fn possibly_written(&self) -> bool {
+        match self {
+            Self::TimedOut { possibly_written, .. }
+            | Self::Rejected { possibly_written, .. }
+            | Self::Closed { possibly_written }
+            | Self::SenderFailed { possibly_written } => *possibly_written,
+            Self::TooLarge { .. }
+            | Self::InvalidField { .. }
+            | Self::Unknown { .. }
+            | Self::InvalidTopic { .. }
+            | Self::Denied { .. }
+            | Self::MemoryExhausted { .. } => false,
+        }
+    }
+
+    /// A short stable name of the kind, for counting.
+    #[must_use]
+    pub fn kind_name(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "too-large",
+            Self::InvalidField { .. } => "invalid-field",
+            Self::Unknown { .. } => "unknown-topic-or-partition",
+            Self::InvalidTopic { .. } => "invalid-topic",
+            Self::Denied { .. } => "denied",
+            Self::MemoryExhausted { .. } => "memory-exhausted",
+            Self::TimedOut { .. } => "timed-out",
+            Self::Rejected { code, .. } => code.name(),
+            Self::Closed { .. } => "closed",
+            Self::SenderFailed { .. } => "sender-failed",
+        }
+    }
+
+    /// The same error for a record of which a request has left, or has not.
+    pub(crate) fn with_possibly_written(mut self, written: bool) -> Self {
+        match &mut self {
+            Self::TimedOut { possibly_written, .. }
+            | Self::Rejected { possibly_written, .. }
+            | Self::Closed { possibly_written }
+            | Self::SenderFailed { possibly_written } => *possibly_written = written,
+            _ => {}
+        }
+        self
+    }
+}
+
+/// Why `try_send` did not take a record. The record is borrowed: the caller still has it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrySendError {
+    /// No buffer is free now. Try again after deliveries, or use `send`, which waits.
+    #[error("no memory now (buffer.memory is in use)")]
+    Memory,
+    /// The topic's partitions are not known yet; they have been asked for. `warm_up` avoids this.
+    #[error("the topic's metadata is not there yet")]
+    Metadata,
+    /// The producer is closed.
+    #[error("the producer is closed")]
+    Closed,
+    /// The record can never be sent like this.
+    #[error(transparent)]
+    Rejected(#[from] SendError),
+}
+
+fn partition_text(partition: Option<(i32, i32)>) -> String {
+    partition.map_or_else(String::new, |(wanted, count)| {
+        format!(" partition {wanted} (it has {count} partitions)")
+    })
+}
+
+fn cause_text(cause: Option<ErrorCode>) -> String {
+    cause.map_or_else(String::new, |code| format!("; the broker last said {}", code.name()))
+}
+
+fn message_text(message: &Option<Arc<str>>) -> String {
+    message.as_ref().map_or_else(String::new, |text| format!(" ({text})"))
+}
+
+fn written_text(possibly_written: bool) -> &'static str {
+    if possibly_written { "the record may have been written" } else { "the record was not written" }
+}
