@@ -11,7 +11,11 @@ pub mod driver;
 mod error;
 #[doc(hidden)]
 pub mod ids;
+#[doc(hidden)]
+pub mod metadata;
 mod park;
+#[doc(hidden)]
+pub mod partitioner;
 #[doc(hidden)]
 pub mod protocol;
 mod record;

@@ -26,7 +26,7 @@ thread_local! {
 
 /// Blocks the calling thread until `future` is ready. Futures of this crate end by themselves: each
 /// has a deadline that its shard keeps.
-pub fn block_on<F: Future>(future: F) -> F::Output {
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     WAKER.with(|waker| {
         let mut context = Context::from_waker(waker);

@@ -1,0 +1,248 @@
+//! Where the snapshot is published, which topics are wanted, and who waits for news.
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::task::Waker;
+
+use arc_swap::ArcSwap;
+
+use super::snapshot::Snapshot;
+use crate::partitioner::murmur2;
+use crate::protocol::error_code::ErrorCode;
+
+/// A topic in use. Senders of records read `partition_count` and nothing else: the snapshot's part
+/// that the path of a record needs, without a lock, a reference count or a lookup.
+#[derive(Debug)]
+pub struct TopicEntry {
+    name: Arc<str>,
+    hash: u32,
+    /// Partitions, 0 while the topic is not known.
+    count: AtomicU32,
+    /// Nanoseconds on the process's clock, as of the last batch that was opened.
+    used_at: AtomicU64,
+    /// Whether the topic was ever in an answer since it was last wanted (MD-9).
+    answered: AtomicBool,
+    /// The topic's last error, as its wire code; 0 for none (MD-8).
+    error: AtomicI32,
+}
+
+impl TopicEntry {
+    fn new(name: Arc<str>) -> Self {
+        Self {
+            hash: murmur2(name.as_bytes()),
+            name,
+            count: AtomicU32::new(0),
+            used_at: AtomicU64::new(0),
+            answered: AtomicBool::new(false),
+            error: AtomicI32::new(0),
+        }
+    }
+
+    /// The name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Which of `shards` owns a partition: fixed for the producer's life.
+    pub fn shard_of(&self, partition: i32, shards: usize) -> usize {
+        (self.hash as usize).wrapping_add(partition as usize) % shards
+    }
+
+    /// How many partitions there are; 0 while the topic is not known.
+    #[inline]
+    pub fn partition_count(&self) -> u32 {
+        self.count.load(Acquire)
+    }
+
+    /// The topic is in use (once per batch).
+    pub fn touch(&self, now: u64) {
+        self.used_at.store(now, Relaxed);
+    }
+
+    /// What the brokers last said about the topic, if it was an error.
+    pub fn last_error(&self) -> Option<ErrorCode> {
+        let code = ErrorCode::from_wire(self.error.load(Relaxed) as i16);
+        (code != ErrorCode::None).then_some(code)
+    }
+
+    /// Forgets the remembered error: the next answer decides again (MD-8).
+    pub fn forget_error(&self) {
+        self.error.store(0, Relaxed);
+    }
+
+    /// When the topic was last used.
+    pub fn used_at(&self) -> u64 {
+        self.used_at.load(Relaxed)
+    }
+}
+
+#[derive(Debug)]
+struct Waiting {
+    ticket: u64,
+    deadline: u64,
+    waker: Waker,
+}
+
+/// The cluster, as all threads of one producer see it.
+#[derive(Debug, Default)]
+pub struct Cluster {
+    snapshot: ArcSwap<Snapshot>,
+    /// Counts the published snapshots.
+    generation: AtomicU64,
+    topics: RwLock<HashMap<Arc<str>, Arc<TopicEntry>>>,
+    waiting: Mutex<Vec<Waiting>>,
+    next_ticket: AtomicU64,
+    /// A topic without metadata is wanted: a partial request is due (MD-1).
+    topic_wanted: AtomicBool,
+    /// Somebody saw that the metadata is wrong: a full request is due (MD-2).
+    stale: AtomicBool,
+    closed: AtomicBool,
+}
+
+impl Cluster {
+    /// The newest snapshot.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Counts the published snapshots: a reader with the current number has the newest.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Acquire)
+    }
+
+    /// The entry of a topic, made if need be. Does not ask the brokers.
+    pub fn entry(&self, name: &str) -> Arc<TopicEntry> {
+        let read = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = read.get(name) {
+            return Arc::clone(entry);
+        }
+        drop(read);
+        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        let name: Arc<str> = name.into();
+        let made = || Arc::new(TopicEntry::new(Arc::clone(&name)));
+        Arc::clone(topics.entry(Arc::clone(&name)).or_insert_with(made))
+    }
+
+    /// Asks for the metadata of a topic. The caller nudges shard 0 afterwards.
+    pub fn want(&self, entry: &TopicEntry, now: u64) {
+        entry.touch(now);
+        self.topic_wanted.store(true, Release);
+    }
+
+    /// Asks for a full update. The caller nudges shard 0 afterwards.
+    pub fn mark_stale(&self) {
+        self.stale.store(true, Release);
+    }
+
+    /// Whether a new topic was wanted since the last call. Shard 0 only.
+    pub fn take_topic_wanted(&self) -> bool {
+        self.topic_wanted.swap(false, AcqRel)
+    }
+
+    /// Whether the metadata was found wrong since the last call. Shard 0 only.
+    pub fn take_stale(&self) -> bool {
+        self.stale.swap(false, AcqRel)
+    }
+
+    /// The topics used since `idle_since`, and those of them that no answer has named yet (MD-1,
+    /// MD-9). Shard 0 only; not on the path of records.
+    pub fn topics_in_use(&self, idle_since: u64) -> (Vec<Arc<str>>, Vec<Arc<str>>) {
+        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        let used = topics.values().filter(|entry| {
+            let wanted = entry.used_at() > 0;
+            wanted && (entry.used_at() >= idle_since || !entry.answered.load(Relaxed))
+        });
+        let used: Vec<_> = used.collect();
+        let unknown = used.iter().filter(|entry| entry.partition_count() == 0);
+        let unknown = unknown.map(|entry| Arc::clone(entry.name())).collect();
+        (used.iter().map(|entry| Arc::clone(entry.name())).collect(), unknown)
+    }
+
+    /// Publishes a snapshot with the errors of single topics, then wakes everybody who waits
+    /// (MD-11). Shard 0 only.
+    pub fn publish(&self, snapshot: Arc<Snapshot>, errors: &[(Arc<str>, ErrorCode)]) {
+        {
+            let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+            for (name, entry) in topics.iter() {
+                let found = snapshot.topic(name);
+                if found.is_some() {
+                    entry.error.store(0, Relaxed);
+                    entry.answered.store(true, Relaxed);
+                }
+                let count = found.map_or(0, |topic| topic.partitions.len() as u32);
+                entry.count.store(count, Release);
+            }
+            for (name, code) in errors {
+                if let Some(entry) = topics.get(name) {
+                    entry.error.store(i32::from(code.wire()), Relaxed);
+                    entry.answered.store(true, Relaxed);
+                }
+            }
+        }
+        self.snapshot.store(snapshot);
+        // Release: a reader of the new number finds the new snapshot. Partner: `generation`.
+        self.generation.fetch_add(1, Release);
+        self.wake_all();
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number for a call that is going to wait.
+    pub fn ticket(&self) -> u64 {
+        self.next_ticket.fetch_add(1, Relaxed)
+    }
+
+    /// Wakes the caller at the next news, or at `deadline` (nanoseconds on the process's clock).
+    pub fn wait(&self, ticket: u64, deadline: u64, waker: &Waker) {
+        let mut waiting = self.waiting();
+        match waiting.iter_mut().find(|waiting| waiting.ticket == ticket) {
+            Some(found) => found.waker.clone_from(waker),
+            None => waiting.push(Waiting { ticket, deadline, waker: waker.clone() }),
+        }
+    }
+
+    /// The call is over.
+    pub fn leave(&self, ticket: u64) {
+        self.waiting().retain(|waiting| waiting.ticket != ticket);
+    }
+
+    fn wake_all(&self) {
+        let woken = std::mem::take(&mut *self.waiting());
+        woken.into_iter().for_each(|waiting| waiting.waker.wake());
+    }
+
+    /// Wakes the calls whose deadline has passed; returns the next deadline. Shard 0 only.
+    pub fn expire(&self, now: u64) -> Option<u64> {
+        let mut expired = Vec::new();
+        let next = {
+            let mut waiting = self.waiting();
+            let mut index = 0;
+            while index < waiting.len() {
+                if waiting[index].deadline <= now {
+                    expired.push(waiting.swap_remove(index).waker);
+                } else {
+                    index += 1;
+                }
+            }
+            waiting.iter().map(|waiting| waiting.deadline).min()
+        };
+        expired.into_iter().for_each(Waker::wake);
+        next
+    }
+
+    /// The producer is closed: waiting calls end.
+    pub fn close(&self) {
+        self.closed.store(true, Release);
+        self.wake_all();
+    }
+
+    /// Whether the producer is closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Acquire)
+    }
+}
