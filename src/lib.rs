@@ -4,6 +4,7 @@
 pub mod accumulator;
 #[doc(hidden)]
 pub mod clock;
+pub mod config;
 #[doc(hidden)]
 pub mod delivery;
 #[doc(hidden)]

@@ -1,0 +1,409 @@
+//! Where choices are collected: typed setters and property names, last one wins.
+//!
+//! Owns:     what was chosen, apart from what is merely the default: several checks ask.
+//! Never:    checks one property against another; that is `validate.rs`, once, at the end.
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::affinity::Affinity;
+use super::error::ConfigError;
+use super::keys::{self, Lookup};
+use super::settings::{Acks, DriverChoice, Settings};
+use super::{properties, validate, value};
+
+/// `Some` is what somebody chose; `None` is left to the default.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Chosen {
+    pub(super) bootstrap_servers: Option<String>,
+    pub(super) client_id: Option<String>,
+    pub(super) acks: Option<Acks>,
+    pub(super) idempotence: Option<bool>,
+    pub(super) linger: Option<Duration>,
+    pub(super) batch_bytes: Option<i64>,
+    pub(super) buffer_memory: Option<i64>,
+    pub(super) max_block: Option<Duration>,
+    pub(super) request_bytes_max: Option<i64>,
+    pub(super) in_flight_max: Option<i64>,
+    pub(super) retries: Option<i64>,
+    pub(super) retry_backoff: Option<Duration>,
+    pub(super) retry_backoff_max: Option<Duration>,
+    pub(super) delivery_timeout: Option<Duration>,
+    pub(super) request_timeout: Option<Duration>,
+    pub(super) reconnect_backoff: Option<Duration>,
+    pub(super) reconnect_backoff_max: Option<Duration>,
+    pub(super) connection_setup_timeout: Option<Duration>,
+    pub(super) connection_setup_timeout_max: Option<Duration>,
+    pub(super) connection_idle_max: Option<Option<Duration>>,
+    pub(super) send_buffer: Option<i64>,
+    pub(super) receive_buffer: Option<i64>,
+    pub(super) metadata_age_max: Option<Duration>,
+    pub(super) metadata_idle_max: Option<Duration>,
+    pub(super) ignore_keys: Option<bool>,
+    pub(super) adaptive_partitioning: Option<bool>,
+    pub(super) affinity: Option<Affinity>,
+    pub(super) shards: Option<i64>,
+    pub(super) spin: Option<Duration>,
+    pub(super) driver: Option<DriverChoice>,
+    pub(super) transactional_id: Option<String>,
+    pub(super) unknown_keys: Vec<String>,
+    pub(super) jvm_only: Vec<(&'static str, &'static str)>,
+}
+
+/// Collects a producer's configuration. Nothing is checked across properties before
+/// [`settings`](Self::settings); a setter called twice keeps the later value, whichever road it came.
+///
+/// Every duration is at most [`FOREVER`](super::FOREVER); longer ones mean that.
+#[derive(Clone, Debug, Default)]
+#[must_use = "a builder does nothing until it builds"]
+pub struct ConfigBuilder {
+    chosen: Chosen,
+}
+
+/// A count or size as the property keeps it. What a long cannot hold is out of every range.
+fn long(number: impl TryInto<i64>) -> Option<i64> {
+    Some(number.try_into().unwrap_or(i64::MAX))
+}
+
+impl ConfigBuilder {
+    /// Nothing chosen yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Where the cluster is first looked for: `host:port` entries with commas between them, IPv6
+    /// addresses in brackets, no duplicates (`bootstrap.servers`). Without it there is no producer.
+    pub fn bootstrap_servers(mut self, servers: impl Into<String>) -> Self {
+        self.chosen.bootstrap_servers = Some(servers.into());
+        self
+    }
+
+    /// The name in every request header, at most 32,767 bytes (`client.id`; default `producer-<n>`).
+    pub fn client_id(mut self, id: impl Into<String>) -> Self {
+        self.chosen.client_id = Some(id.into());
+        self
+    }
+
+    /// When a broker acknowledges (`acks`; default [`Acks::All`]).
+    pub fn acks(mut self, acks: Acks) -> Self {
+        self.chosen.acks = Some(acks);
+        self
+    }
+
+    /// One copy of each record per producer session, in order (`enable.idempotence`; default true).
+    /// Asked for by hand, it makes `acks` other than all and `retries` of 0 an error.
+    pub fn idempotence(mut self, on: bool) -> Self {
+        self.chosen.idempotence = Some(on);
+        self
+    }
+
+    /// How long a batch that is not full waits for more records; sub-millisecond values are kept,
+    /// and `i32::MAX` milliseconds is the longest (`linger.ms`; default 5 ms).
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.chosen.linger = Some(linger);
+        self
+    }
+
+    /// The size in bytes a batch is aimed at, up to `i32::MAX`; 0 turns batching off (`batch.size`;
+    /// default 16,384).
+    pub fn batch_bytes(mut self, bytes: usize) -> Self {
+        self.chosen.batch_bytes = long(bytes);
+        self
+    }
+
+    /// Bytes of memory for records not yet acknowledged, at least one batch (`buffer.memory`;
+    /// default 33,554,432).
+    pub fn buffer_memory(mut self, bytes: u64) -> Self {
+        self.chosen.buffer_memory = long(bytes);
+        self
+    }
+
+    /// The longest one call waits for metadata and memory together (`max.block.ms`; default 60 s).
+    pub fn max_block(mut self, longest: Duration) -> Self {
+        self.chosen.max_block = Some(longest);
+        self
+    }
+
+    /// The largest request, and the largest single record, in bytes, up to `i32::MAX`
+    /// (`max.request.size`; default 1,048,576).
+    pub fn request_bytes_max(mut self, bytes: usize) -> Self {
+        self.chosen.request_bytes_max = long(bytes);
+        self
+    }
+
+    /// Unanswered requests on one connection: at least 1, with idempotence at most 5
+    /// (`max.in.flight.requests.per.connection`; default 5).
+    pub fn in_flight_max(mut self, requests: usize) -> Self {
+        self.chosen.in_flight_max = long(requests);
+        self
+    }
+
+    /// How often one batch is sent again, up to `i32::MAX` (`retries`; default `i32::MAX`).
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.chosen.retries = long(retries);
+        self
+    }
+
+    /// The first wait before a request is sent again (`retry.backoff.ms`; default 100 ms).
+    pub fn retry_backoff(mut self, base: Duration) -> Self {
+        self.chosen.retry_backoff = Some(base);
+        self
+    }
+
+    /// The longest wait before a request is sent again (`retry.backoff.max.ms`; default 1 s).
+    pub fn retry_backoff_max(mut self, max: Duration) -> Self {
+        self.chosen.retry_backoff_max = Some(max);
+        self
+    }
+
+    /// From a record's append to its verdict, at most; not below linger plus request timeout, up to
+    /// `i32::MAX` milliseconds (`delivery.timeout.ms`; default 120 s).
+    pub fn delivery_timeout(mut self, timeout: Duration) -> Self {
+        self.chosen.delivery_timeout = Some(timeout);
+        self
+    }
+
+    /// The longest wait for one answer, up to `i32::MAX` milliseconds (`request.timeout.ms`; default
+    /// 30 s).
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.chosen.request_timeout = Some(timeout);
+        self
+    }
+
+    /// The first wait before a broker is connected to again; without
+    /// [`reconnect_backoff_max`](Self::reconnect_backoff_max) it is the only one
+    /// (`reconnect.backoff.ms`; default 50 ms).
+    pub fn reconnect_backoff(mut self, base: Duration) -> Self {
+        self.chosen.reconnect_backoff = Some(base);
+        self
+    }
+
+    /// The longest wait before a broker is connected to again (`reconnect.backoff.max.ms`; default
+    /// 1 s).
+    pub fn reconnect_backoff_max(mut self, max: Duration) -> Self {
+        self.chosen.reconnect_backoff_max = Some(max);
+        self
+    }
+
+    /// The longest first TCP connect, at least 1 ms; it doubles per failure
+    /// (`socket.connection.setup.timeout.ms`; default 10 s).
+    pub fn connection_setup_timeout(mut self, base: Duration) -> Self {
+        self.chosen.connection_setup_timeout = Some(base);
+        self
+    }
+
+    /// The longest TCP connect after failures, at least 1 ms
+    /// (`socket.connection.setup.timeout.max.ms`; default 30 s).
+    pub fn connection_setup_timeout_max(mut self, max: Duration) -> Self {
+        self.chosen.connection_setup_timeout_max = Some(max);
+        self
+    }
+
+    /// A connection idle for this long is closed; `None` keeps it (`connections.max.idle.ms`;
+    /// default 540 s).
+    pub fn connection_idle_max(mut self, longest: Option<Duration>) -> Self {
+        self.chosen.connection_idle_max = Some(longest);
+        self
+    }
+
+    /// `SO_SNDBUF` in bytes, up to `i32::MAX`; `None` leaves it to the system (`send.buffer.bytes`;
+    /// default `None`, where Kafka has 131,072).
+    pub fn send_buffer(mut self, bytes: Option<usize>) -> Self {
+        self.chosen.send_buffer = bytes.map_or(Some(-1), long);
+        self
+    }
+
+    /// `SO_RCVBUF` in bytes, up to `i32::MAX`; `None` leaves it to the system
+    /// (`receive.buffer.bytes`; default `None`, where Kafka has 32,768).
+    pub fn receive_buffer(mut self, bytes: Option<usize>) -> Self {
+        self.chosen.receive_buffer = bytes.map_or(Some(-1), long);
+        self
+    }
+
+    /// Metadata older than this is fetched again (`metadata.max.age.ms`; default 300 s).
+    pub fn metadata_age_max(mut self, longest: Duration) -> Self {
+        self.chosen.metadata_age_max = Some(longest);
+        self
+    }
+
+    /// A topic not produced to for this long is forgotten; at least 5 s (`metadata.max.idle.ms`;
+    /// default 300 s).
+    pub fn metadata_idle_max(mut self, longest: Duration) -> Self {
+        self.chosen.metadata_idle_max = Some(longest);
+        self
+    }
+
+    /// Place records with a key as if they had none (`partitioner.ignore.keys`; default false).
+    pub fn ignore_keys(mut self, ignore: bool) -> Self {
+        self.chosen.ignore_keys = Some(ignore);
+        self
+    }
+
+    /// Prefer partitions with short queues (`partitioner.adaptive.partitioning.enable`; default
+    /// true). Accepted; this version places records the same way whatever it says.
+    pub fn adaptive_partitioning(mut self, on: bool) -> Self {
+        self.chosen.adaptive_partitioning = Some(on);
+        self
+    }
+
+    /// Which CPUs the senders run on (`kuring.affinity`; default [`Affinity::Auto`]). Whether they
+    /// are allowed is known when the producer starts.
+    pub fn affinity(mut self, affinity: Affinity) -> Self {
+        self.chosen.affinity = Some(affinity);
+        self
+    }
+
+    /// How many senders, 1 to 1,024 (`kuring.shards`; default by the rule of
+    /// [`Placement`](super::Placement)).
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.chosen.shards = long(shards);
+        self
+    }
+
+    /// How long a sender polls for work before it sleeps; it burns its core meanwhile
+    /// (`kuring.spin`; default zero: it sleeps at once).
+    pub fn spin(mut self, spin: Duration) -> Self {
+        self.chosen.spin = Some(spin);
+        self
+    }
+
+    /// Which driver moves the bytes (`kuring.driver`; default [`DriverChoice::Auto`]).
+    pub fn driver(mut self, driver: DriverChoice) -> Self {
+        self.chosen.driver = Some(driver);
+        self
+    }
+
+    /// Sets one property by Kafka's name for it, or by one of our own (`kuring.*`). White space
+    /// around the value does not count. A name that nobody knows is logged when the settings are
+    /// made and otherwise ignored, as Kafka does.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] and [`ConfigError::DriverNotYet`] for a value the property does not
+    /// take, [`ConfigError::NotYet`] for a property that this version does not carry out.
+    pub fn property(mut self, name: &str, value: &str) -> Result<Self, ConfigError> {
+        match keys::lookup(name) {
+            Lookup::Supported => self.chosen.set(name, value)?,
+            Lookup::NotYet(key) => key.require_harmless(name, value)?,
+            Lookup::Transactions => {
+                let id = value::trim(value);
+                self.chosen.transactional_id = Some(id.to_owned());
+            }
+            Lookup::JvmOnly(key, instead) => {
+                if !self.chosen.jvm_only.contains(&(key, instead)) {
+                    self.chosen.jvm_only.push((key, instead));
+                }
+            }
+            Lookup::Unknown => {
+                if !self.chosen.unknown_keys.iter().any(|known| known == name) {
+                    self.chosen.unknown_keys.push(name.to_owned());
+                }
+            }
+        }
+        Ok(self)
+    }
+
+    /// Sets many properties, in order, as [`property`](Self::property) does.
+    ///
+    /// # Errors
+    /// Those of [`property`](Self::property), at the first property that has one.
+    pub fn properties<I, K, V>(self, properties: I) -> Result<Self, ConfigError>
+    where
+        I: IntoIterator<Item = (K, V)>,
+        K: AsRef<str>,
+        V: AsRef<str>,
+    {
+        properties.into_iter().try_fold(self, |builder, (name, value)| {
+            builder.property(name.as_ref(), value.as_ref())
+        })
+    }
+
+    /// Sets every property of a Java properties file: comments, `=`, `:` or white space between name
+    /// and value, continued lines, `\uXXXX`. Of a name that is there twice the last counts. The file
+    /// is read as UTF-8 (Java itself reads ISO-8859-1; ASCII with `\uXXXX` is the same in both), up
+    /// to 1 MiB. Blocks on the file.
+    ///
+    /// # Errors
+    /// [`ConfigError::File`], [`ConfigError::Properties`], and those of
+    /// [`property`](Self::property).
+    pub fn properties_file(self, path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        self.properties(properties::read_file(path.as_ref())?)
+    }
+
+    /// Checks everything and fills in the defaults. Logs, at warning level, each ignored property and
+    /// each value that had to give way to another. A missing `client.id` takes the next number.
+    ///
+    /// # Errors
+    /// The first [`ConfigError`] found; nothing is kept of the attempt.
+    pub fn settings(&self) -> Result<Settings, ConfigError> {
+        validate::settings(&self.chosen)
+    }
+}
+
+impl Chosen {
+    /// Reads a supported property; the key table decides which those are.
+    fn set(&mut self, name: &str, text: &str) -> Result<(), ConfigError> {
+        match name {
+            "bootstrap.servers" => self.bootstrap_servers = Some(text.to_owned()),
+            "client.id" => self.client_id = Some(value::client_id(value::trim(text).to_owned())?),
+            "acks" => self.acks = Some(value::acks(text)?),
+            "enable.idempotence" => {
+                self.idempotence = Some(value::boolean("enable.idempotence", text)?);
+            }
+            "batch.size" => self.batch_bytes = Some(value::BATCH.parse(text)?),
+            "buffer.memory" => self.buffer_memory = Some(value::BUFFER_MEMORY.parse(text)?),
+            "max.request.size" => self.request_bytes_max = Some(value::REQUEST_MAX.parse(text)?),
+            "max.in.flight.requests.per.connection" => {
+                self.in_flight_max = Some(value::IN_FLIGHT.parse(text)?);
+            }
+            "retries" => self.retries = Some(value::RETRIES.parse(text)?),
+            "send.buffer.bytes" => self.send_buffer = Some(value::SEND_BUFFER.parse(text)?),
+            "receive.buffer.bytes" => {
+                self.receive_buffer = Some(value::RECEIVE_BUFFER.parse(text)?);
+            }
+            "partitioner.ignore.keys" => {
+                self.ignore_keys = Some(value::boolean("partitioner.ignore.keys", text)?);
+            }
+            "partitioner.adaptive.partitioning.enable" => {
+                let key = "partitioner.adaptive.partitioning.enable";
+                self.adaptive_partitioning = Some(value::boolean(key, text)?);
+            }
+            "kuring.affinity" => self.affinity = Some(text.parse()?),
+            "kuring.shards" => self.shards = Some(value::SHARDS.parse(text)?),
+            "kuring.spin" => self.spin = Some(value::spin(text)?),
+            "kuring.driver" => self.driver = Some(value::driver(text)?),
+            _ => self.set_duration(name, text)?,
+        }
+        Ok(())
+    }
+
+    fn set_duration(&mut self, name: &str, text: &str) -> Result<(), ConfigError> {
+        if name == "connections.max.idle.ms" {
+            self.connection_idle_max = Some(value::idle(text)?);
+            return Ok(());
+        }
+        let (spec, field) = match name {
+            "linger.ms" => (value::LINGER, &mut self.linger),
+            "max.block.ms" => (value::MAX_BLOCK, &mut self.max_block),
+            "delivery.timeout.ms" => (value::DELIVERY_TIMEOUT, &mut self.delivery_timeout),
+            "request.timeout.ms" => (value::REQUEST_TIMEOUT, &mut self.request_timeout),
+            "retry.backoff.ms" => (value::RETRY_BACKOFF, &mut self.retry_backoff),
+            "retry.backoff.max.ms" => (value::RETRY_BACKOFF_MAX, &mut self.retry_backoff_max),
+            "reconnect.backoff.ms" => (value::RECONNECT_BACKOFF, &mut self.reconnect_backoff),
+            "reconnect.backoff.max.ms" => {
+                (value::RECONNECT_BACKOFF_MAX, &mut self.reconnect_backoff_max)
+            }
+            "socket.connection.setup.timeout.ms" => {
+                (value::SETUP_TIMEOUT, &mut self.connection_setup_timeout)
+            }
+            "socket.connection.setup.timeout.max.ms" => {
+                (value::SETUP_TIMEOUT_MAX, &mut self.connection_setup_timeout_max)
+            }
+            "metadata.max.age.ms" => (value::METADATA_AGE, &mut self.metadata_age_max),
+            "metadata.max.idle.ms" => (value::METADATA_IDLE, &mut self.metadata_idle_max),
+            _ => unreachable!("the key table calls {name} supported, and nothing here takes it"),
+        };
+        *field = Some(spec.parse(text)?);
+        Ok(())
+    }
+}

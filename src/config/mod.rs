@@ -1,0 +1,38 @@
+//! How a producer is configured: a typed builder and Kafka's property names, one set of checks.
+//!
+//! Uses: nothing of this crate.
+//!
+//! Both roads lead to the same [`Settings`]. A wrong value is a [`ConfigError`] that names the
+//! property, the value and what is accepted. A property that Kafka has and this version does not
+//! carry out is an error, unless it is set to Kafka's default; one that only means something in a
+//! JVM is logged and ignored; one that nobody knows is logged and ignored (CFG-10).
+//!
+//! Our own properties, beside Kafka's:
+//!
+//! | property | values | default |
+//! | --- | --- | --- |
+//! | `kuring.affinity` | `auto`, `none`, CPUs (`2,3`, `4-7`), a NUMA node (`numa:0`) | `auto` |
+//! | `kuring.shards` | number of senders, 1 to 1,024 | by the rule of [`Placement`] |
+//! | `kuring.spin` | `0`, or a number with its unit: `50us`, `1ms`, `200ns`, `1s` | `0` |
+//! | `kuring.driver` | `auto`, `tokio-uring`, `epoll` | `auto` |
+#![forbid(unsafe_code)]
+
+mod affinity;
+mod bootstrap;
+mod builder;
+mod cpus;
+mod error;
+mod keys;
+mod machine;
+mod properties;
+mod settings;
+mod validate;
+mod value;
+
+pub use affinity::{Affinity, Placement, pin_current_thread, resolve};
+pub use bootstrap::HostPort;
+pub use builder::ConfigBuilder;
+pub use cpus::CpuList;
+pub use error::{BootstrapProblem, ConfigError, PropertiesProblem};
+pub use machine::Machine;
+pub use settings::{Acks, Backoff, DriverChoice, FOREVER, Settings};

@@ -1,0 +1,166 @@
+//! What a producer was told to do, after every check: the one form the rest of the crate reads.
+//!
+//! Owns:     the validated values; nothing here can be out of range.
+//! Bounds:   every duration is at most [`FOREVER`], so sums and doublings of them never overflow.
+//! Never:    built by hand: [`ConfigBuilder::settings`](super::ConfigBuilder::settings) is the only
+//!           way to one, for typed setters and for Kafka's property names alike.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::time::Duration;
+
+use super::affinity::Affinity;
+use super::bootstrap::HostPort;
+
+/// The longest duration a setting holds: 100 years. Longer values are accepted and mean this one.
+///
+/// In nanoseconds it still fits an `i64`, twice over, so no arithmetic on deadlines can overflow.
+pub const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// How many replicas must have a record before the broker acknowledges it (`acks`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acks {
+    /// `0`: the broker does not answer; a record counts as done when it was handed to the socket.
+    None,
+    /// `1`: the partition's leader has written it.
+    Leader,
+    /// `all` or `-1`: every in-sync replica has it. The default, and what idempotence needs.
+    All,
+}
+
+impl Acks {
+    /// The value a Produce request carries: 0, 1 or -1.
+    pub fn wire(self) -> i16 {
+        match self {
+            Self::None => 0,
+            Self::Leader => 1,
+            Self::All => -1,
+        }
+    }
+}
+
+impl fmt::Display for Acks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "0",
+            Self::Leader => "1",
+            Self::All => "all",
+        })
+    }
+}
+
+/// A wait that doubles with every failure in a row, from `base` up to `max`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// The first wait; `base <= max`. Equal to `max` when the wait is constant.
+    pub base: Duration,
+    /// The longest wait.
+    pub max: Duration,
+}
+
+/// Which driver moves the bytes (`kuring.driver`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DriverChoice {
+    /// `auto`: io_uring when a probe shows that it works here, epoll otherwise. The default.
+    #[default]
+    Auto,
+    /// `tokio-uring`: io_uring, or an error at start where it is blocked.
+    TokioUring,
+    /// `epoll`: works on every Linux.
+    Epoll,
+}
+
+impl fmt::Display for DriverChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::TokioUring => "tokio-uring",
+            Self::Epoll => "epoll",
+        })
+    }
+}
+
+/// Every setting of a producer, validated: values in range, cross-checks passed, defaults filled in.
+///
+/// Kafka's property name stands in brackets with each field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Where the cluster is first looked for; at least one, no duplicates (`bootstrap.servers`).
+    pub bootstrap_servers: Vec<HostPort>,
+    /// The name in every request header; `producer-<n>` when it was not set, with n counting from
+    /// 1 in this process. At most 32,767 bytes (`client.id`).
+    pub client_id: String,
+    /// When a broker acknowledges (`acks`; default all).
+    pub acks: Acks,
+    /// One copy of each record per producer session, in order (`enable.idempotence`; default true,
+    /// and off without a word when `acks` is not all or `retries` is 0).
+    pub idempotence: bool,
+    /// How long a batch that is not full waits for more records; at most `i32::MAX` milliseconds
+    /// (`linger.ms`; default 5 ms).
+    pub linger: Duration,
+    /// The size in bytes a batch is aimed at; at least 1 (`batch.size`; default 16,384).
+    pub batch_bytes: usize,
+    /// Bytes of memory for records not yet acknowledged; `batch_bytes <= buffer_memory`
+    /// (`buffer.memory`; default 33,554,432).
+    pub buffer_memory: u64,
+    /// The longest one call waits for metadata and memory together (`max.block.ms`; default 60 s).
+    pub max_block: Duration,
+    /// The largest request, and the largest single record before compression, in bytes
+    /// (`max.request.size`; default 1,048,576).
+    pub request_bytes_max: usize,
+    /// Unanswered requests allowed on one connection; at least 1, and at most 5 with idempotence
+    /// (`max.in.flight.requests.per.connection`; default 5).
+    pub in_flight_max: usize,
+    /// How often one batch is sent again; at most `i32::MAX` (`retries`; default `i32::MAX`).
+    pub retries: u32,
+    /// The wait before a request is sent again (`retry.backoff.ms`, `retry.backoff.max.ms`;
+    /// default 100 ms to 1 s).
+    pub retry_backoff: Backoff,
+    /// From a record's append to its verdict, at most; not below `linger + request_timeout`
+    /// (`delivery.timeout.ms`; default 120 s).
+    pub delivery_timeout: Duration,
+    /// The longest wait for one answer; at most `i32::MAX` milliseconds (`request.timeout.ms`;
+    /// default 30 s).
+    pub request_timeout: Duration,
+    /// The wait before a broker is connected to again (`reconnect.backoff.ms`,
+    /// `reconnect.backoff.max.ms`; default 50 ms to 1 s).
+    pub reconnect_backoff: Backoff,
+    /// The longest one TCP connect takes, doubling per failure (`socket.connection.setup.timeout.ms`
+    /// and `.max.ms`; default 10 s to 30 s).
+    pub connection_setup_timeout: Backoff,
+    /// A connection idle for this long is closed; `None` keeps it open
+    /// (`connections.max.idle.ms`; default 540 s; a negative value means `None`).
+    pub connection_idle_max: Option<Duration>,
+    /// `SO_SNDBUF` in bytes; `None` leaves it to the system (`send.buffer.bytes`; default -1, which
+    /// is `None`. Kafka's default is 131,072, which stops the kernel from growing the buffer).
+    pub send_buffer: Option<usize>,
+    /// `SO_RCVBUF` in bytes; `None` leaves it to the system (`receive.buffer.bytes`; default -1,
+    /// which is `None`. Kafka's default is 32,768, with the same effect).
+    pub receive_buffer: Option<usize>,
+    /// Metadata older than this is fetched again (`metadata.max.age.ms`; default 300 s).
+    pub metadata_age_max: Duration,
+    /// A topic not produced to for this long is forgotten; at least 5 s (`metadata.max.idle.ms`;
+    /// default 300 s).
+    pub metadata_idle_max: Duration,
+    /// Records with a key are placed as if they had none (`partitioner.ignore.keys`; default false).
+    pub ignore_keys: bool,
+    /// Prefer partitions with short queues (`partitioner.adaptive.partitioning.enable`; default
+    /// true). Accepted; this version places records the same way whatever it says.
+    pub adaptive_partitioning: bool,
+    /// Which CPUs the senders run on (`kuring.affinity`; default `auto`).
+    pub affinity: Affinity,
+    /// How many senders; `None` leaves it to the rule of [`Placement`](super::Placement)
+    /// (`kuring.shards`; 1 to 1,024).
+    pub shards: Option<usize>,
+    /// How long a sender polls for work before it sleeps (`kuring.spin`; default 0: at once).
+    pub spin: Duration,
+    /// Which driver moves the bytes (`kuring.driver`; default `auto`).
+    pub driver: DriverChoice,
+    /// Properties that are neither Kafka's nor ours, in the order given: logged, otherwise ignored.
+    pub unknown_keys: Vec<String>,
+    /// Kafka properties that only mean something in a JVM, in the order given: logged with what
+    /// takes their place, otherwise ignored.
+    pub jvm_only_keys: Vec<&'static str>,
+}
