@@ -73,11 +73,12 @@ impl FromStr for Affinity {
 ///
 /// On which CPUs:
 /// - `none`: on any.
-/// - `auto`: the last allowed CPUs, one each, since interrupts and what others pin mostly sit on the
-///   first. But nothing is pinned with fewer than four allowed CPUs (an application thread would be
-///   scheduled onto the sender's CPU, which then could not move away), nor with more senders than half
-///   the allowed CPUs, nor under a CPU quota without a CPU set: a quota stops all threads at once
-///   wherever they are, and pinned senders of several containers would meet on the same CPUs.
+/// - `auto`: the last allowed CPUs, one each, since interrupts and what others pin mostly sit on
+///   the first. But nothing is pinned with fewer than four allowed CPUs (an application thread
+///   would be scheduled onto the sender's CPU, which then could not move away), nor with more
+///   senders than half the allowed CPUs, nor under a CPU quota without a CPU set: a quota stops all
+///   threads at once wherever they are, and pinned senders of several containers would meet on the
+///   same CPUs.
 /// - a list or a node: on these CPUs in order, from the first again when there are more senders.
 ///   Never anywhere else: a list with a CPU that is not allowed is an error.
 #[derive(Clone, Debug, PartialEq, Eq)]

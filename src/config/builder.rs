@@ -4,6 +4,7 @@
 //! Never:    checks one property against another; that is `validate.rs`, once, at the end.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -47,12 +48,13 @@ pub(super) struct Chosen {
     pub(super) spin: Option<Duration>,
     pub(super) driver: Option<DriverChoice>,
     pub(super) transactional_id: Option<String>,
-    pub(super) unknown_keys: Vec<String>,
+    pub(super) unknown_keys: BTreeSet<String>,
     pub(super) jvm_only: Vec<(&'static str, &'static str)>,
 }
 
 /// Collects a producer's configuration. Nothing is checked across properties before
-/// [`settings`](Self::settings); a setter called twice keeps the later value, whichever road it came.
+/// [`settings`](Self::settings); a setter called twice keeps the later value, whichever road it
+/// came.
 ///
 /// Every duration is at most [`FOREVER`](super::FOREVER); longer ones mean that.
 #[derive(Clone, Debug, Default)]
@@ -79,7 +81,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// The name in every request header, at most 32,767 bytes (`client.id`; default `producer-<n>`).
+    /// The name in every request header, at most 32,767 bytes (`client.id`; default
+    /// `producer-<n>`).
     pub fn client_id(mut self, id: impl Into<String>) -> Self {
         self.chosen.client_id = Some(id.into());
         self
@@ -164,8 +167,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// The longest wait for one answer, up to `i32::MAX` milliseconds (`request.timeout.ms`; default
-    /// 30 s).
+    /// The longest wait for one answer, up to `i32::MAX` milliseconds (`request.timeout.ms`;
+    /// default 30 s).
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.chosen.request_timeout = Some(timeout);
         self
@@ -295,9 +298,7 @@ impl ConfigBuilder {
                 }
             }
             Lookup::Unknown => {
-                if !self.chosen.unknown_keys.iter().any(|known| known == name) {
-                    self.chosen.unknown_keys.push(name.to_owned());
-                }
+                self.chosen.unknown_keys.insert(name.to_owned());
             }
         }
         Ok(self)
@@ -318,10 +319,10 @@ impl ConfigBuilder {
         })
     }
 
-    /// Sets every property of a Java properties file: comments, `=`, `:` or white space between name
-    /// and value, continued lines, `\uXXXX`. Of a name that is there twice the last counts. The file
-    /// is read as UTF-8 (Java itself reads ISO-8859-1; ASCII with `\uXXXX` is the same in both), up
-    /// to 1 MiB. Blocks on the file.
+    /// Sets every property of a Java properties file: comments, `=`, `:` or white space between
+    /// name and value, continued lines, `\uXXXX`. Of a name that is there twice the last counts.
+    /// The file is read as UTF-8 (Java itself reads ISO-8859-1; ASCII with `\uXXXX` is the same in
+    /// both), up to 1 MiB. Blocks on the file.
     ///
     /// # Errors
     /// [`ConfigError::File`], [`ConfigError::Properties`], and those of
@@ -330,8 +331,8 @@ impl ConfigBuilder {
         self.properties(properties::read_file(path.as_ref())?)
     }
 
-    /// Checks everything and fills in the defaults. Logs, at warning level, each ignored property and
-    /// each value that had to give way to another. A missing `client.id` takes the next number.
+    /// Checks everything and fills in the defaults. Logs, at warning level, each ignored property
+    /// and each value that had to give way to another. A missing `client.id` takes the next number.
     ///
     /// # Errors
     /// The first [`ConfigError`] found; nothing is kept of the attempt.
@@ -407,3 +408,6 @@ impl Chosen {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

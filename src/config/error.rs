@@ -41,7 +41,8 @@ pub enum ConfigError {
         problem: BootstrapProblem,
     },
 
-    /// A property of Kafka's that this version does not carry out. Kafka's default value is accepted.
+    /// A property of Kafka's that this version does not carry out. Kafka's default value is
+    /// accepted.
     #[error(
         "{key}={value:?}: Kafka has this, this version of Kuring does not support it yet; \
          remove it, or set it to Kafka's default ({default})"
@@ -127,7 +128,8 @@ pub enum ConfigError {
         allowed: CpuList,
     },
 
-    /// `kuring.affinity` names a NUMA node of which this process may use no CPU, or that is not there.
+    /// `kuring.affinity` names a NUMA node of which this process may use no CPU, or that is not
+    /// there.
     #[error(
         "kuring.affinity=numa:{node} has no CPU that this process may use: its CPUs are \
          {cpus}, allowed are {allowed}"

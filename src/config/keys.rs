@@ -1,6 +1,7 @@
 //! Every property of Kafka's producer, and what this version does with it.
 //!
-//! Source: Apache Kafka 4.4's `ProducerConfig` and what it inherits: 120 names. Ours stand at the end.
+//! Source: Apache Kafka 4.4's `ProducerConfig` and what it inherits: 120 names. Ours stand at the
+//! end.
 //!
 //! A property that is not carried out yet is refused, unless its value is Kafka's own default: then
 //! nothing was asked for. The exceptions are values that ask for less than the default does and

@@ -1,7 +1,7 @@
 //! What this process may use of this machine: CPUs, quota, NUMA nodes.
 //!
-//! Source:   sched_getaffinity(2), cgroups(7), the kernel's cgroup-v1 and cgroup-v2 pages on `cpu.max`
-//!           and `cpu.cfs_quota_us`, `/sys/devices/system/{cpu,node}`.
+//! Source:   sched_getaffinity(2), cgroups(7), the kernel's cgroup-v1 and cgroup-v2 pages on
+//!           `cpu.max` and `cpu.cfs_quota_us`, `/sys/devices/system/{cpu,node}`.
 //! Never:    fails over a file that is not there: what cannot be read does not limit.
 #![forbid(unsafe_code)]
 
@@ -17,7 +17,8 @@ use super::error::ConfigError;
 /// The CPUs of this machine as this process sees them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Machine {
-    /// The CPUs the calling thread may run on, ascending; never empty after [`detect`](Self::detect).
+    /// The CPUs the calling thread may run on, ascending; never empty after
+    /// [`detect`](Self::detect).
     pub allowed: Vec<usize>,
     /// How many CPUs the machine has online; `allowed.len()` when that cannot be read.
     pub online: usize,
@@ -40,8 +41,8 @@ impl Machine {
         Ok(Self::read(Path::new("/"), allowed))
     }
 
-    /// Whether only a quota holds this process back, and no CPU set: it may run on every CPU, and is
-    /// stopped everywhere when its time is used up.
+    /// Whether only a quota holds this process back, and no CPU set: it may run on every CPU, and
+    /// is stopped everywhere when its time is used up.
     pub fn quota_without_cpu_set(&self) -> bool {
         let cpus = self.allowed.len();
         cpus >= self.online && self.quota.is_some_and(|quota| quota < cpus as f64)

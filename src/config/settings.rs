@@ -9,8 +9,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::affinity::Affinity;
+use super::affinity::{Affinity, Placement, resolve};
 use super::bootstrap::HostPort;
+use super::error::ConfigError;
+use super::machine::Machine;
 
 /// The longest duration a setting holds: 100 years. Longer values are accepted and mean this one.
 ///
@@ -81,7 +83,8 @@ impl fmt::Display for DriverChoice {
     }
 }
 
-/// Every setting of a producer, validated: values in range, cross-checks passed, defaults filled in.
+/// Every setting of a producer, validated: values in range, cross-checks passed, defaults filled
+/// in.
 ///
 /// Kafka's property name stands in brackets with each field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,8 +130,8 @@ pub struct Settings {
     /// The wait before a broker is connected to again (`reconnect.backoff.ms`,
     /// `reconnect.backoff.max.ms`; default 50 ms to 1 s).
     pub reconnect_backoff: Backoff,
-    /// The longest one TCP connect takes, doubling per failure (`socket.connection.setup.timeout.ms`
-    /// and `.max.ms`; default 10 s to 30 s).
+    /// The longest one TCP connect takes, doubling per failure
+    /// (`socket.connection.setup.timeout.ms` and `.max.ms`; default 10 s to 30 s).
     pub connection_setup_timeout: Backoff,
     /// A connection idle for this long is closed; `None` keeps it open
     /// (`connections.max.idle.ms`; default 540 s; a negative value means `None`).
@@ -144,23 +147,42 @@ pub struct Settings {
     /// A topic not produced to for this long is forgotten; at least 5 s (`metadata.max.idle.ms`;
     /// default 300 s).
     pub metadata_idle_max: Duration,
-    /// Records with a key are placed as if they had none (`partitioner.ignore.keys`; default false).
+    /// Records with a key are placed as if they had none (`partitioner.ignore.keys`; default
+    /// false).
     pub ignore_keys: bool,
     /// Prefer partitions with short queues (`partitioner.adaptive.partitioning.enable`; default
     /// true). Accepted; this version places records the same way whatever it says.
     pub adaptive_partitioning: bool,
     /// Which CPUs the senders run on (`kuring.affinity`; default `auto`).
     pub affinity: Affinity,
-    /// How many senders; `None` leaves it to the rule of [`Placement`](super::Placement)
+    /// How many senders; `None` leaves it to the rule of [`Placement`]
     /// (`kuring.shards`; 1 to 1,024).
     pub shards: Option<usize>,
     /// How long a sender polls for work before it sleeps (`kuring.spin`; default 0: at once).
     pub spin: Duration,
     /// Which driver moves the bytes (`kuring.driver`; default `auto`).
     pub driver: DriverChoice,
-    /// Properties that are neither Kafka's nor ours, in the order given: logged, otherwise ignored.
+    /// Properties that are neither Kafka's nor ours, in alphabetical order: logged, otherwise
+    /// ignored.
     pub unknown_keys: Vec<String>,
     /// Kafka properties that only mean something in a JVM, in the order given: logged with what
     /// takes their place, otherwise ignored.
     pub jvm_only_keys: Vec<&'static str>,
+}
+
+impl Settings {
+    /// How many senders there are on this machine and where each one runs, by the rules of
+    /// [`Placement`]. Blocks on a few small files of `/proc` and `/sys`.
+    ///
+    /// # Errors
+    /// [`ConfigError::CpuNotAllowed`] and [`ConfigError::NumaNode`] for an affinity that this
+    /// process cannot have; [`ConfigError::Machine`] when the kernel does not tell which it can.
+    pub fn placement(&self) -> Result<Placement, ConfigError> {
+        let machine = match Machine::detect() {
+            // Without pinning nobody has to know the CPUs.
+            Err(_) if self.affinity == Affinity::None => Machine::default(),
+            machine => machine?,
+        };
+        resolve(&self.affinity, self.shards, &machine)
+    }
 }

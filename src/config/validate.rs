@@ -1,6 +1,7 @@
 //! From what was chosen to [`Settings`]: defaults, and the checks that look at several properties.
 //!
-//! Source: `ProducerConfig`'s documented rules; CFG-1 to CFG-5 and CFG-10 are named where they stand.
+//! Source: `ProducerConfig`'s documented rules; CFG-1 to CFG-5 and CFG-10 are named where they
+//! stand.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -65,11 +66,11 @@ pub(super) fn settings(chosen: &Chosen) -> Result<Settings, ConfigError> {
         metadata_idle_max: value::METADATA_IDLE.checked(chosen.metadata_idle_max)?,
         ignore_keys: chosen.ignore_keys.unwrap_or(false),
         adaptive_partitioning: chosen.adaptive_partitioning.unwrap_or(true),
-        affinity: chosen.affinity.clone().unwrap_or(Affinity::Auto),
+        affinity: affinity(chosen)?,
         shards: shards.map(|shards| shards as usize),
         spin: chosen.spin.unwrap_or(Duration::ZERO).min(super::FOREVER),
         driver: chosen.driver.unwrap_or(DriverChoice::Auto),
-        unknown_keys: chosen.unknown_keys.clone(),
+        unknown_keys: chosen.unknown_keys.iter().cloned().collect(),
         jvm_only_keys: chosen.jvm_only.iter().map(|(key, _)| *key).collect(),
     };
     log_ignored(chosen);
@@ -195,6 +196,19 @@ fn capped(spec: &Millis, base: Duration, max: Duration) -> Backoff {
         warn!(key = spec.key, ?base, ?max, "above its maximum, which is used as a constant");
     }
     Backoff { base: base.min(max), max }
+}
+
+/// A list made by hand is held to what a list in text can be.
+fn affinity(chosen: &Chosen) -> Result<Affinity, ConfigError> {
+    match &chosen.affinity {
+        Some(Affinity::Cpus(cpus)) => match cpus.to_string() {
+            // An empty list is printed as `none`, which as text means something else.
+            text if cpus.0.is_empty() => format!("[{text}]").parse(),
+            text => text.parse(),
+        },
+        Some(other) => Ok(other.clone()),
+        None => Ok(Affinity::Auto),
+    }
 }
 
 fn socket_buffer(spec: &Whole, chosen: Option<i64>) -> Result<Option<usize>, ConfigError> {

@@ -1,6 +1,7 @@
 //! Property values: from text to a number, a duration, a choice; and the ranges, said once.
 //!
-//! Both roads end in the same ranges: `parse` for text, `checked` for what a typed setter was given.
+//! Both roads end in the same ranges: `parse` for text, `checked` for what a typed setter was
+//! given.
 #![forbid(unsafe_code)]
 
 use std::borrow::Cow;
@@ -79,7 +80,7 @@ impl Millis {
     /// The duration chosen by a setter, or the default; at most [`FOREVER`].
     pub(super) fn checked(&self, chosen: Option<Duration>) -> Result<Duration, ConfigError> {
         let ceiling = Duration::from_millis(self.max.unsigned_abs());
-        let chosen = chosen.unwrap_or(Duration::from_millis(self.default.unsigned_abs()));
+        let chosen = chosen.unwrap_or_else(|| Duration::from_millis(self.default.unsigned_abs()));
         // A property that Java keeps in a long has no ceiling anyone reaches: more is for ever.
         let fits = chosen <= ceiling || self.max == i64::MAX;
         if fits && chosen >= Duration::from_millis(self.min.unsigned_abs()) {
