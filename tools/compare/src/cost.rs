@@ -73,6 +73,20 @@ fn ticks(path: &str) -> Outcome<(u64, u64)> {
     Ok((next()?, next()?))
 }
 
+/// CPU time that the whole machine has spent on anything but idling, stolen time included.
+pub(crate) fn machine_busy() -> Outcome<Duration> {
+    let text = fs::read_to_string("/proc/stat")?;
+    let fields = text.lines().next().ok_or("an empty /proc/stat")?.split_ascii_whitespace();
+    let mut busy = 0;
+    // cpu user nice system idle iowait irq softirq steal; guest time is in user already.
+    for (index, field) in fields.skip(1).take(8).enumerate() {
+        if index != 3 && index != 4 {
+            busy += field.parse::<u64>()?;
+        }
+    }
+    Ok(Duration::from_nanos(busy * TICK_NANOSECONDS))
+}
+
 /// The largest resident set this process has had, in bytes.
 pub(crate) fn resident_bytes_max() -> Outcome<u64> {
     let text = fs::read_to_string("/proc/self/status")?;

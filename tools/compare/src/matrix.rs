@@ -116,6 +116,8 @@ const SUBJECT: &str = "kuring";
 pub(crate) struct Sample {
     pub(crate) report: Report,
     pub(crate) broker_cpu: Option<Duration>,
+    /// CPUs that everyone else kept busy meanwhile; above a tenth, the figures are noise.
+    pub(crate) others_busy: f64,
 }
 
 /// Runs everything and prints Markdown.
@@ -127,6 +129,7 @@ pub(crate) fn print(options: &Options) -> Outcome<()> {
         let rows = measure(options, &arena, &contenders, size)?;
         println!("{}", table::costs(size, options.real_kafka.is_some(), &rows));
         println!("{}", table::ratios(SUBJECT, &rows));
+        println!("{}", table::quiet(&rows));
     }
     Ok(())
 }
@@ -162,12 +165,14 @@ fn measure(
             let sample = arena.run(options, rows[index].contender, size)?;
             let report = &sample.report;
             eprintln!(
-                "{size} B, round {} of {}: {:<18} {:>6.2} M records/s, {:>5.0} ns each",
+                "{size} B, round {} of {}: {:<18} {:>6.2} M records/s, {:>5.0} ns each, \
+                 {:.1} CPUs busy with others",
                 round + 1,
                 options.rounds,
                 rows[index].contender.name,
                 report.records_per_sec / 1e6,
                 report.cpu_ns_per_record,
+                sample.others_busy,
             );
             rows[index].samples.push(sample);
         }
@@ -271,15 +276,20 @@ fn fresh_topic(contender: &str) -> String {
 }
 
 fn sample(command: &mut Command, broker: Option<u32>) -> Outcome<Sample> {
-    let before = broker.map(cost::cpu_of).transpose()?;
+    let broker_before = broker.map(cost::cpu_of).transpose()?;
+    let (before, began) = (cost::machine_busy()?, cost::now());
     let output = command.stderr(Stdio::inherit()).output()?;
+    let (busy, wall) = (cost::machine_busy()?.saturating_sub(before), began.elapsed());
     if !output.status.success() {
         return Err(format!("{command:?} ended with {}", output.status).into());
     }
-    let after = broker.map(cost::cpu_of).transpose()?;
-    let report = serde_json::from_slice(&output.stdout)?;
-    let broker_cpu = after.zip(before).map(|(after, before)| after.saturating_sub(before));
-    Ok(Sample { report, broker_cpu })
+    let broker_after = broker.map(cost::cpu_of).transpose()?;
+    let broker_cpu = broker_after.zip(broker_before).map(|(after, before)| after - before);
+    let report: Report = serde_json::from_slice(&output.stdout)?;
+    let known =
+        report.cpu_user_s + report.cpu_system_s + broker_cpu.map_or(0.0, |cpu| cpu.as_secs_f64());
+    let others_busy = (busy.as_secs_f64() - known).max(0.0) / wall.as_secs_f64();
+    Ok(Sample { report, broker_cpu, others_busy })
 }
 
 /// The workspace's `kuring`, if it was built.

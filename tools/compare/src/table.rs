@@ -125,6 +125,15 @@ pub(crate) fn ratios(subject: &str, rows: &[Row]) -> String {
     text
 }
 
+/// How quiet the machine was, in a sentence.
+pub(crate) fn quiet(rows: &[Row]) -> String {
+    let samples = rows.iter().flat_map(|row| &row.samples);
+    let mut others: Vec<f64> = samples.map(|sample| sample.others_busy).collect();
+    others.sort_by(f64::total_cmp);
+    let (median, max) = (median(&others), others.last().copied().unwrap_or(f64::NAN));
+    format!("Others kept {median:.2} CPUs busy meanwhile (median of the runs; at most {max:.2}).\n")
+}
+
 /// The machine, in a line.
 pub(crate) fn machine() -> String {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
