@@ -13,7 +13,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+mod cursor;
+pub mod epoll;
 pub mod frame;
+mod socket;
 
 pub use frame::{Frame, Part};
 
