@@ -122,20 +122,13 @@ impl EpollDriver {
         })
     }
 
-    /// Begins to connect.
     fn open(
         &self,
         id: ConnectionId,
         address: SocketAddr,
         options: &SocketOptions,
     ) -> io::Result<Connection> {
-        let socket = socket::open(address, options)?;
-        match socket.connect(&address.into()) {
-            Ok(()) => {}
-            Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
-            Err(error) => return Err(error),
-        }
-        // An immediate success is reported like any other: the socket polls writable at once.
+        let socket = socket::connect(address, options)?;
         let interest = EventFlags::OUT;
         epoll::add(&self.epoll, &socket, EventData::new_u64(mark(id)), interest)?;
         Ok(Connection {
@@ -214,7 +207,7 @@ impl EpollDriver {
         let id = ConnectionId { slot: mark as u32, generation: (mark >> 32) as u32 };
         let Some(connection) = find(&mut self.connections, id) else { return };
         if !connection.connected {
-            self.finish_connect(id, flags);
+            self.finish_connect(id);
             self.deliver(handle);
             return;
         }
@@ -228,16 +221,9 @@ impl EpollDriver {
         }
     }
 
-    fn finish_connect(&mut self, id: ConnectionId, flags: EventFlags) {
+    fn finish_connect(&mut self, id: ConnectionId) {
         let Some(connection) = find(&mut self.connections, id) else { return };
-        let result = match connection.socket.take_error() {
-            Ok(Some(error)) | Err(error) => Err(error),
-            Ok(None) if flags.contains(EventFlags::HUP) => {
-                Err(io::ErrorKind::ConnectionAborted.into())
-            }
-            Ok(None) => socket::check_peer(&connection.socket),
-        };
-        if let Err(error) = result {
+        if let Err(error) = socket::check_connected(&connection.socket) {
             return self.close(id, ConnectionError { step: Step::Connect, error });
         }
         connection.connected = true;

@@ -16,7 +16,9 @@ use std::time::Instant;
 mod cursor;
 pub mod epoll;
 pub mod frame;
+mod memlock;
 mod socket;
+pub mod tokio_uring;
 
 pub use frame::{Frame, Part};
 

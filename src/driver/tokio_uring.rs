@@ -1,0 +1,542 @@
+//! The io_uring driver through tokio-uring: its ring, its runtime, our submission entries.
+//!
+//! Owns:     the runtime, the sockets, the input buffers, and each frame until its completion.
+//! Thread:   the shard's, from `open` to drop; not inside another runtime's task.
+//! Bounds:   one operation in flight per connection and direction.
+//! Never:    drops an operation that is under way: a dropped read would take bytes with it when it
+//!           completes, and an address that the kernel holds must stay good.
+//!
+//! Each `wait` is one `block_on` of a [`Turn`]. There are no tasks: the operations lie in the
+//! connections and are polled where they lie, so nothing is allocated per request and nothing waits
+//! in a queue between two tasks.
+//!
+//! tokio-uring hands its submissions to the kernel only when the runtime parks, so a turn parks
+//! at least once unless it has something to report, also when its deadline has passed already.
+//!
+//! # Why unsafe
+//! Registered memory is named by address and length; `IoBufMut` promises both to tokio-uring. The
+//! probe pushes one entry to a ring of its own, because tokio-uring hides what the kernel answers.
+
+#![expect(unsafe_code, reason = "the arena is lent to the kernel; see `Why unsafe`")]
+
+mod alarm;
+mod operation;
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::mem;
+use std::net::{Shutdown, SocketAddr};
+use std::ops::Range;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use io_uring::{IoUring, opcode};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use socket2::Socket;
+use tokio::io::unix::AsyncFd;
+use tokio_uring::Runtime;
+use tokio_uring::buf::fixed::FixedBufRegistry;
+use tokio_uring::buf::{IoBuf, IoBufMut};
+
+use self::alarm::{Alarm, Board, Mark, drain_edges};
+use self::operation::{InFlight, Incoming, Message, Outgoing};
+use super::{ConnectionError, Driver, Event, Frame, SocketOptions, Step, Waker, memlock, socket};
+use crate::accumulator::buffer_pool::BufferPool;
+use crate::ids::ConnectionId;
+
+/// Submission entries: two operations for each of 128 connections in one turn; more than that is
+/// handed to the kernel early.
+const ENTRIES: u32 = 256;
+/// Completion entries: two operations for each of 2048 connections without overflow.
+const COMPLETIONS: u32 = 4096;
+/// Bytes of one read. Pages that are never received into are never touched.
+const INPUT_BYTES: usize = 64 * 1024;
+/// Reads of what is left in a socket whose sending side broke: 16 MiB, above any receive buffer.
+const LAST_READS_MAX: u32 = 256;
+/// How long drop waits for the kernel to hand back what it holds. Every socket is shut down by
+/// then, so this is never reached unless something is wrong with the kernel.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// The arena as tokio-uring wants to see a buffer. Keeps the pool alive while it is registered.
+struct ArenaBuffer(Arc<BufferPool>);
+
+// SAFETY: obligation: the address stays the same and good for `bytes_total` while the value lives,
+// wherever the value moves. The arena is one mapping, unmapped when the last `Arc` of the pool goes.
+// Test: `a_dropped_driver_leaves_the_memory_of_frames_intact`.
+unsafe impl IoBuf for ArenaBuffer {
+    fn stable_ptr(&self) -> *const u8 {
+        self.0.arena().base().as_ptr()
+    }
+
+    fn bytes_init(&self) -> usize {
+        0
+    }
+
+    fn bytes_total(&self) -> usize {
+        self.0.arena().bytes()
+    }
+}
+
+// SAFETY: obligation: as for `IoBuf`, and writable. The mapping is writable; no operation of this
+// driver lets the kernel write to it, and nobody checks the buffer out of the registry.
+// Test: `a_dropped_driver_leaves_the_memory_of_frames_intact`.
+unsafe impl IoBufMut for ArenaBuffer {
+    fn stable_mut_ptr(&mut self) -> *mut u8 {
+        self.0.arena().base().as_ptr()
+    }
+
+    unsafe fn set_init(&mut self, _bytes: usize) {}
+}
+
+struct Connection {
+    id: ConnectionId,
+    socket: Rc<Socket>,
+    mark: Arc<Mark>,
+    waker: std::task::Waker,
+    message: Rc<Message>,
+    connected: bool,
+    connecting: Option<InFlight<Rc<Socket>>>,
+    queued: Option<Frame>,
+    sending: Option<InFlight<Outgoing>>,
+    input: Option<Incoming>,
+    receiving: Option<InFlight<Incoming>>,
+    /// Why the connection ends; the socket is shut down from then on.
+    ending: Option<ConnectionError>,
+    last_reads: u32,
+}
+
+/// I/O by io_uring, through tokio-uring.
+pub struct TokioUringDriver {
+    turn: Turn,
+    /// Last: what the turn holds of it goes first. None only while being dropped.
+    runtime: Option<Runtime>,
+}
+
+/// What a turn works on; the runtime beside it drives the turn.
+struct Turn {
+    /// By [`ConnectionId::slot`].
+    connections: Vec<Option<Connection>>,
+    board: Arc<Board>,
+    /// The slots that have news in this turn.
+    news: Vec<u32>,
+    /// Frames and connections that never came as far as the ring.
+    reports: VecDeque<Report>,
+    event: Arc<OwnedFd>,
+    wake: AsyncFd<Arc<OwnedFd>>,
+    alarm: Alarm,
+    registered: Option<Range<usize>>,
+}
+
+enum Report {
+    Sent(ConnectionId, Frame),
+    Closed(ConnectionId, ConnectionError),
+}
+
+impl TokioUringDriver {
+    /// A ring with the pool's arena registered, or without if the limit on locked memory forbids
+    /// it; then one warning says what to do. To be called on the thread that will use it.
+    ///
+    /// # Errors
+    /// What the kernel said: no io_uring here, or no memory or descriptor left. See
+    /// [`probe`](super::probe).
+    pub fn open(pool: &Arc<BufferPool>) -> io::Result<Self> {
+        let mut ring = io_uring::IoUring::builder();
+        ring.dontfork().setup_cqsize(COMPLETIONS);
+        try_ring(&ring)?;
+        let mut builder = tokio_uring::builder();
+        let runtime = Runtime::new(builder.entries(ENTRIES).uring_builder(&ring))?;
+        let event = Arc::new(socket::wake_descriptor()?);
+        let (wake, alarm) = runtime.block_on(async {
+            let wake = alarm::watch(Arc::clone(&event))?;
+            io::Result::Ok((wake, Alarm::new()?))
+        })?;
+        let registered = register(&runtime, pool);
+        let turn = Turn {
+            connections: Vec::new(),
+            board: Arc::default(),
+            news: Vec::with_capacity(16),
+            reports: VecDeque::with_capacity(16),
+            event,
+            wake,
+            alarm,
+            registered,
+        };
+        Ok(Self { turn, runtime: Some(runtime) })
+    }
+
+    /// Whether the arena is registered: a frame of one batch then goes out by `WRITE_FIXED`.
+    pub fn registered(&self) -> bool {
+        self.turn.registered.is_some()
+    }
+}
+
+/// Does what tokio-uring will do, and says what the kernel answers: tokio-uring ignores errors of
+/// the submitting call, and leaks its runtime when the set-up fails.
+fn try_ring(builder: &io_uring::Builder) -> io::Result<()> {
+    let mut ring: IoUring = builder.build(8)?;
+    let entry = opcode::Nop::new().build();
+    // SAFETY: obligation: what the entry names stays good until it completes. A no-op names nothing.
+    // Test: `the_probe_opens_a_ring_or_says_why_not`.
+    let pushed = unsafe { ring.submission().push(&entry) };
+    pushed.map_err(|_| io::ErrorKind::OutOfMemory)?;
+    ring.submit_and_wait(1)?;
+    match ring.completion().next().map(|entry| entry.result()) {
+        Some(0) => Ok(()),
+        Some(error) => Err(io::Error::from_raw_os_error(-error)),
+        None => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+/// Registers the arena as buffer index 0; the addresses it covers, if that worked.
+fn register(runtime: &Runtime, pool: &Arc<BufferPool>) -> Option<Range<usize>> {
+    let need = pool.arena().bytes() as u64;
+    let limit = memlock::obstacle(need);
+    let result = match limit {
+        Some(_) => Err(Errno::NOMEM.into()),
+        None => {
+            let registry = FixedBufRegistry::new([ArenaBuffer(Arc::clone(pool))]);
+            runtime.block_on(async { registry.register() })
+        }
+    };
+    if let Err(error) = result {
+        tracing::warn!(
+            need_bytes = need,
+            limit_bytes = limit,
+            %error,
+            "the arena is not registered with io_uring: it needs {need} bytes of locked memory and \
+             RLIMIT_MEMLOCK allows {}. Sending works without it. To register it, raise the limit \
+             (`ulimit -l {}`, or LimitMEMLOCK= of the systemd unit), grant the capability \
+             (`setcap cap_ipc_lock=ep`), or lower buffer.memory; 1 GiB a shard is the most that \
+             the kernel registers",
+            limit.map_or_else(|| "it".to_owned(), |limit| format!("{limit} bytes")),
+            need.div_ceil(1024),
+        );
+        return None;
+    }
+    let start = pool.arena().base().addr().get();
+    Some(start..start + pool.arena().bytes())
+}
+
+impl Driver for TokioUringDriver {
+    fn name(&self) -> &'static str {
+        "tokio-uring"
+    }
+
+    fn connect(&mut self, id: ConnectionId, address: SocketAddr, options: &SocketOptions) {
+        let turn = &mut self.turn;
+        let slot = id.slot as usize;
+        if slot >= turn.connections.len() {
+            turn.connections.resize_with(slot + 1, || None);
+        }
+        assert!(turn.connections[slot].is_none(), "{id:?}: the slot's last life has not ended");
+        match socket::connect(address, options) {
+            Ok(socket) => {
+                turn.connections[slot] = Some(Connection::new(id, socket, &turn.board));
+                turn.board.put(id.slot);
+            }
+            Err(error) => {
+                let error = ConnectionError { step: Step::Connect, error };
+                turn.reports.push_back(Report::Closed(id, error));
+            }
+        }
+    }
+
+    fn send(&mut self, id: ConnectionId, frame: Frame) {
+        let turn = &mut self.turn;
+        let found = turn.find(id).filter(|found| found.ending.is_none());
+        let Some(connection) = found else {
+            return turn.reports.push_back(Report::Sent(id, frame));
+        };
+        let idle = connection.queued.is_none() && connection.sending.is_none();
+        assert!(idle, "{id:?}: a frame is under way");
+        connection.queued = Some(frame);
+        turn.board.put(id.slot);
+    }
+
+    fn shutdown(&mut self, id: ConnectionId) {
+        let Some(connection) = self.turn.find(id) else { return };
+        let error = io::ErrorKind::ConnectionAborted.into();
+        // Overrides a failure that is being drained: nobody wants to hear of this connection again.
+        connection.ending = None;
+        connection.end(Step::Shutdown, error);
+        self.turn.board.put(id.slot);
+    }
+
+    fn waker(&self) -> Waker {
+        Waker::new(Arc::clone(&self.turn.event))
+    }
+
+    fn wait(&mut self, until: Option<Instant>, handle: &mut dyn FnMut(Event<'_>)) {
+        let Self { turn, runtime } = self;
+        let runtime = runtime.as_ref().expect("there until drop");
+        let (mut first, mut over) = (true, false);
+        runtime.block_on(poll_fn(|cx| {
+            if turn.advance(cx, handle) || over {
+                return Poll::Ready(());
+            }
+            if let Some(until) = until {
+                // An alarm that rang before the first park says nothing: it may be an old one, and
+                // nothing was submitted yet.
+                over = turn.alarm.poll(cx, until) && !first;
+                if over {
+                    // Completions that arrived together with the deadline are dispatched by a task
+                    // of the runtime, which runs after this one.
+                    cx.waker().wake_by_ref();
+                }
+            }
+            first = false;
+            Poll::Pending
+        }));
+    }
+}
+
+impl Drop for TokioUringDriver {
+    /// Waits until the kernel has handed everything back. What it does not hand back in time is
+    /// leaked on purpose, runtime included: tokio-uring's own drop frees the memory of abandoned
+    /// operations before their completions arrive.
+    fn drop(&mut self) {
+        for slot in 0..self.turn.connections.len() {
+            if let Some(id) = self.turn.connections[slot].as_ref().map(|found| found.id) {
+                self.shutdown(id);
+            }
+        }
+        let until = crate::clock::now() + DRAIN_MAX;
+        while self.turn.connections.iter().any(Option::is_some) {
+            if crate::clock::now() >= until {
+                tracing::error!(
+                    "the kernel did not hand all operations back; their memory is lost"
+                );
+                mem::forget(self.runtime.take());
+                mem::forget(mem::take(&mut self.turn.connections));
+                return;
+            }
+            self.wait(Some(until), &mut |_| {});
+        }
+    }
+}
+
+impl Turn {
+    fn find(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.connections.get_mut(id.slot as usize)?.as_mut().filter(|found| found.id == id)
+    }
+
+    /// Starts what is to be started and reports what there is; whether there was anything.
+    fn advance(&mut self, cx: &mut Context<'_>, handle: &mut dyn FnMut(Event<'_>)) -> bool {
+        let mut reported = drain_edges(&self.wake, cx);
+        while let Some(report) = self.reports.pop_front() {
+            reported = true;
+            handle(match report {
+                Report::Sent(connection, frame) => {
+                    Event::Sent { connection, frame, complete: false }
+                }
+                Report::Closed(id, error) => Event::Closed(id, error),
+            });
+        }
+        self.board.swap(cx.waker(), &mut self.news);
+        for &slot in &self.news {
+            let Some(connection) = &mut self.connections[slot as usize] else { continue };
+            reported |= connection.advance(self.registered.as_ref(), handle);
+            if let Some(error) = connection.finished() {
+                let id = connection.id;
+                // The last reference to the socket: the descriptor closes here.
+                self.connections[slot as usize] = None;
+                handle(Event::Closed(id, error));
+                reported = true;
+            }
+        }
+        reported
+    }
+}
+
+impl Connection {
+    fn new(id: ConnectionId, socket: Socket, board: &Arc<Board>) -> Self {
+        let mark = Mark::new(id.slot, board);
+        let socket = Rc::new(socket);
+        Self {
+            id,
+            waker: Arc::clone(&mark).into(),
+            mark,
+            message: Message::new(),
+            connected: false,
+            connecting: None,
+            queued: None,
+            sending: None,
+            input: Some(Incoming::new(INPUT_BYTES, &socket)),
+            receiving: None,
+            ending: None,
+            last_reads: LAST_READS_MAX,
+            socket,
+        }
+    }
+
+    /// Begins the end; the first reason stays. Every operation of the socket returns soon after.
+    fn end(&mut self, step: Step, error: io::Error) {
+        if self.ending.is_none() {
+            self.ending = Some(ConnectionError { step, error });
+            // Fails for a socket that the peer has reset: its operations return by themselves.
+            let _ = self.socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn is_shut_down(&self) -> bool {
+        self.ending.as_ref().is_some_and(|ending| ending.step == Step::Shutdown)
+    }
+
+    /// Why the connection ended, once it has, and the kernel holds nothing of it any more.
+    fn finished(&mut self) -> Option<ConnectionError> {
+        let idle = self.connecting.is_none() && self.sending.is_none() && self.receiving.is_none();
+        if idle { self.ending.take() } else { None }
+    }
+
+    /// Polls what is under way, starts what can be; whether anything was reported.
+    fn advance(
+        &mut self,
+        registered: Option<&Range<usize>>,
+        handle: &mut dyn FnMut(Event<'_>),
+    ) -> bool {
+        self.mark.clear();
+        let mut reported = false;
+        if !self.connected {
+            reported |= self.advance_connect(handle);
+        }
+        reported |= self.advance_send(registered, handle);
+        if self.connected {
+            reported |= self.advance_receive(handle);
+        }
+        // The reader may have found the end while a frame was waiting to be sent.
+        reported | self.return_queued(handle)
+    }
+
+    fn advance_connect(&mut self, handle: &mut dyn FnMut(Event<'_>)) -> bool {
+        if self.connecting.is_none() {
+            if self.ending.is_some() {
+                return false;
+            }
+            self.connecting = Some(operation::await_connect(&self.socket));
+        }
+        if poll(&mut self.connecting, &self.waker).is_none() || self.ending.is_some() {
+            return false;
+        }
+        let result = socket::check_connected(&self.socket)
+            // From here on the ring waits for room and for bytes; a nonblocking socket would make
+            // it answer EAGAIN instead.
+            .and_then(|()| self.socket.set_nonblocking(false));
+        match result {
+            Ok(()) => {
+                self.connected = true;
+                handle(Event::Connected(self.id));
+                true
+            }
+            Err(error) => {
+                self.end(Step::Connect, error);
+                false
+            }
+        }
+    }
+
+    fn advance_send(
+        &mut self,
+        registered: Option<&Range<usize>>,
+        handle: &mut dyn FnMut(Event<'_>),
+    ) -> bool {
+        let connection = self.id;
+        if self.connected
+            && self.ending.is_none()
+            && let Some(frame) = self.queued.take()
+        {
+            match Outgoing::new(frame, &self.message, &self.socket).submit(registered) {
+                Ok(sending) => self.sending = Some(sending),
+                Err(frame) => {
+                    handle(Event::Sent { connection, frame, complete: true });
+                    return true;
+                }
+            }
+        }
+        while let Some((mut sent, answer)) = poll(&mut self.sending, &self.waker) {
+            let more = match answer {
+                Ok(bytes) => sent.cursor.advance(&sent.frame, bytes),
+                Err(error) => {
+                    if !is_transient(&error) {
+                        self.end(Step::Send, error);
+                    }
+                    true
+                }
+            };
+            let (frame, complete) = if !more {
+                (sent.frame, true)
+            } else if self.ending.is_some() {
+                (sent.frame, false)
+            } else {
+                match sent.submit(registered) {
+                    Ok(sending) => {
+                        self.sending = Some(sending);
+                        continue;
+                    }
+                    Err(frame) => (frame, true),
+                }
+            };
+            handle(Event::Sent { connection, frame, complete });
+            return true;
+        }
+        false
+    }
+
+    fn advance_receive(&mut self, handle: &mut dyn FnMut(Event<'_>)) -> bool {
+        let mut reported = false;
+        loop {
+            if let Some(input) = self.input.take() {
+                self.receiving = Some(input.submit());
+            }
+            let Some((input, answer)) = poll(&mut self.receiving, &self.waker) else {
+                return reported;
+            };
+            match answer {
+                Ok(0) => self.end(Step::PeerClosed, io::ErrorKind::UnexpectedEof.into()),
+                Err(error) if !is_transient(&error) => self.end(Step::Receive, error),
+                Ok(bytes) if !self.is_shut_down() => {
+                    handle(Event::Received(self.id, &input.bytes[..bytes]));
+                    reported = true;
+                    self.last_reads -= u32::from(self.ending.is_some());
+                    if self.last_reads > 0 {
+                        self.input = Some(input);
+                    }
+                    continue;
+                }
+                Err(_) if self.ending.is_none() => {
+                    self.input = Some(input);
+                    continue;
+                }
+                _ => {}
+            }
+            // Nothing is read any more: `input` is gone, and with it the reason to go on.
+            return reported;
+        }
+    }
+
+    fn return_queued(&mut self, handle: &mut dyn FnMut(Event<'_>)) -> bool {
+        let Some(frame) = self.queued.take_if(|_| self.ending.is_some()) else { return false };
+        handle(Event::Sent { connection: self.id, frame, complete: false });
+        true
+    }
+}
+
+/// Takes the operation's memory and answer out, if the kernel is through with it.
+fn poll<D: Unpin + 'static>(
+    operation: &mut Option<InFlight<D>>,
+    waker: &std::task::Waker,
+) -> Option<(D, io::Result<usize>)> {
+    let mut cx = Context::from_waker(waker);
+    let Poll::Ready(output) = Pin::new(operation.as_mut()?).poll(&mut cx) else { return None };
+    *operation = None;
+    Some(output)
+}
+
+/// The operation did nothing and may be repeated.
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
+}
