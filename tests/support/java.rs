@@ -1,0 +1,100 @@
+//! Apache Kafka's own tools, as peers and as a second opinion.
+#![forbid(unsafe_code)]
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::jars::{Version, class_path, target};
+use super::kafka::Cluster;
+use super::node::{ended_within, tail};
+
+/// What separates key and value in the lines that go into and come out of the console tools.
+pub(crate) const SEPARATOR: char = '\t';
+
+/// Produces `lines` of key, [`SEPARATOR`] and value with the Java producer.
+pub(crate) fn produce_keyed(cluster: &Cluster, topic: &str, lines: &str) {
+    let (class, property) = match cluster.version() {
+        Version::V4_3_1 => ("org.apache.kafka.tools.ConsoleProducer", "--reader-property"),
+        Version::V3_9_2 => ("kafka.tools.ConsoleProducer", "--property"),
+    };
+    let separator = format!("key.separator={SEPARATOR}");
+    let bootstrap = cluster.bootstrap();
+    let arguments = ["--bootstrap-server", &bootstrap, "--topic", topic];
+    let reader = [property, "parse.key=true", property, &separator];
+    run(cluster.version(), class, &[&arguments[..], &reader[..]].concat(), lines);
+}
+
+/// Reads `count` records of a partition with the Java consumer: one line each, key and value.
+pub(crate) fn consume(cluster: &Cluster, topic: &str, partition: i32, count: usize) -> String {
+    let property = match cluster.version() {
+        Version::V4_3_1 => "--formatter-property",
+        Version::V3_9_2 => "--property",
+    };
+    let (partition, count) = (partition.to_string(), count.to_string());
+    let separator = format!("key.separator={SEPARATOR}");
+    let bootstrap = cluster.bootstrap();
+    let arguments = [
+        ["--bootstrap-server", &bootstrap],
+        ["--topic", topic],
+        ["--partition", &partition],
+        ["--offset", "earliest"],
+        ["--max-messages", &count],
+        ["--timeout-ms", "60000"],
+        [property, "print.key=true"],
+        [property, &separator],
+    ];
+    let class = "org.apache.kafka.tools.consumer.ConsoleConsumer";
+    run(cluster.version(), class, arguments.as_flattened(), "")
+}
+
+/// What `DumpLogSegments --deep-iteration` says of the first segment of a partition on a broker.
+pub(crate) fn dump_log(cluster: &Cluster, index: usize, topic: &str, partition: i32) -> String {
+    let class = match cluster.version() {
+        Version::V4_3_1 => "org.apache.kafka.tools.DumpLogSegments",
+        Version::V3_9_2 => "kafka.tools.DumpLogSegments",
+    };
+    let folder = cluster.data(index).join(format!("{topic}-{partition}"));
+    let file = folder.join("00000000000000000000.log").display().to_string();
+    let arguments = ["--deep-iteration", "--print-data-log", "--files", &file];
+    run(cluster.version(), class, &arguments, "")
+}
+
+/// Runs a class with `input` as its standard input, and returns its standard output.
+///
+/// # Panics
+/// When it fails or takes longer than [`RUN_MAX`], with what it wrote.
+pub(crate) fn run(version: Version, class: &str, arguments: &[&str], input: &str) -> String {
+    // Files instead of pipes: nobody has to read one while writing the other.
+    let folder = tempfile::tempdir_in(target().join("tmp")).expect("a folder for a tool's output");
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("in"), input).expect("a tool's input");
+    let create = |name| File::create(path(name)).expect("a tool's output");
+    let mut tool = Command::new("java")
+        .args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"])
+        .args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", class_path(version), class])
+        .args(arguments)
+        .stdin(Stdio::from(File::open(path("in")).expect("written above")))
+        .stdout(create("out"))
+        .stderr(create("err"))
+        .spawn()
+        .expect("Java was found a moment ago");
+    let process = pidfd_open(Pid::from_child(&tool), PidfdFlags::empty()).expect("our child");
+    let ended = ended_within(&process, RUN_MAX);
+    if !ended {
+        tool.kill().ok();
+    }
+    let status = tool.wait().expect("our child");
+    assert!(ended, "{class} did not end within {RUN_MAX:?}: {}", output(&path("err")));
+    assert!(status.success(), "{class} failed: {status}\n{}", output(&path("err")));
+    fs::read_to_string(path("out")).expect("a tool prints UTF-8")
+}
+
+fn output(path: &Path) -> String {
+    tail(path)
+}
+
+const RUN_MAX: Duration = Duration::from_secs(120);

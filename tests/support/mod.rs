@@ -1,0 +1,15 @@
+//! What the integration tests share: real Kafka brokers, a log reader, Java's own tools.
+//!
+//! Reading order: deadline → jars → node → kafka → wire → admin → batches → fetch → java.
+#![allow(dead_code, reason = "every test binary includes this folder and uses a part of it")]
+
+pub(crate) mod admin;
+pub(crate) mod batches;
+pub(crate) mod deadline;
+pub(crate) mod fetch;
+pub(crate) mod jars;
+pub(crate) mod java;
+pub(crate) mod kafka;
+pub(crate) mod node;
+pub(crate) mod ports;
+pub(crate) mod wire;
