@@ -4,12 +4,22 @@
 mod support;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::Duration;
 
 use support::batches::{LogRecord, next_batch};
 use support::deadline::bounded;
 use support::jars::Version;
-use support::{java, kafka};
+use support::{jars, java, kafka};
+
+/// The first test that `tools/check` runs, so that no other test's time includes a download.
+#[test]
+fn the_brokers_are_fetched() {
+    for version in Version::ALL {
+        let jars = jars::class_path(version).strip_suffix("/*").unwrap();
+        assert!(Path::new(jars).join(format!("kafka_2.13-{version}.jar")).is_file());
+    }
+}
 
 #[test]
 fn the_reader_sees_what_the_java_producer_wrote() {
