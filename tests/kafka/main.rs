@@ -1,0 +1,65 @@
+//! Kuring against real Apache Kafka brokers, which these tests fetch, start and stop themselves.
+//!
+//! Each test runs on every version of `support/jars.rs`, as `v4_3_1::name` and `v3_9_2::name`.
+//! Nothing is skipped silently: without Java they fail and say what to install.
+//!
+//! Reading order: content (what is sent) → traffic (who sends it) → ledger (what must be in the
+//! log) → the tests: volume, placement, sending, refusals, outages, closing.
+#![forbid(unsafe_code)]
+
+mod closing;
+mod content;
+mod ledger;
+mod outages;
+mod placement;
+mod refusals;
+mod sending;
+#[path = "../support/mod.rs"]
+mod support;
+mod traffic;
+mod volume;
+
+/// One module per version, with each test in it.
+macro_rules! on_every_version {
+    ($($file:ident :: $name:ident),* $(,)?) => {
+        on_every_version!(@version v4_3_1 V4_3_1 $($file $name)*);
+        on_every_version!(@version v3_9_2 V3_9_2 $($file $name)*);
+    };
+    (@version $module:ident $version:ident $($file:ident $name:ident)*) => {
+        mod $module {
+            use std::time::Duration;
+
+            use crate::support::deadline::bounded;
+            use crate::support::jars::Version;
+
+            $(
+                #[test]
+                fn $name() {
+                    bounded(Duration::from_secs(400), || crate::$file::$name(Version::$version));
+                }
+            )*
+        }
+    };
+}
+
+on_every_version! {
+    volume::a_million_mixed_records_from_four_threads_are_in_the_log_one_by_one,
+    placement::prt_2_keyed_records_go_where_the_java_producer_puts_them,
+    placement::api_6_a_running_producer_picks_up_new_partitions,
+    sending::acks_0_records_are_in_the_log_and_have_no_offset,
+    sending::acks_1_records_are_in_the_log_where_the_verdict_says,
+    sending::acks_all_records_are_what_the_java_consumer_and_the_dump_tool_read,
+    sending::every_driver_delivers,
+    sending::a_topic_with_the_brokers_clock_tells_that_time,
+    refusals::an_unknown_topic_is_named_within_max_block,
+    refusals::a_topic_created_while_send_waits_is_found,
+    refusals::an_invalid_topic_name_is_refused,
+    refusals::a_record_above_max_request_size_is_refused_before_it_is_sent,
+    refusals::a_record_the_broker_finds_too_large_fails_alone,
+    outages::a_producer_built_before_its_broker_runs_delivers_when_it_does,
+    outages::records_survive_a_restart_of_the_only_broker_once_and_in_order,
+    outages::records_survive_killed_leaders_once_and_in_order,
+    outages::records_survive_a_rolling_restart_once_and_in_order,
+    closing::close_while_sending_resolves_every_delivery_and_adds_up,
+    closing::close_with_a_silent_broker_ends_in_time_and_resolves_every_delivery,
+}
