@@ -20,6 +20,8 @@ pub mod partitioner;
 #[doc(hidden)]
 pub mod protocol;
 mod record;
+#[doc(hidden)]
+pub mod sender;
 
 pub use delivery::Delivery;
 pub use error::{SendError, TrySendError};

@@ -9,6 +9,7 @@
 pub mod batch;
 pub mod batch_ring;
 pub mod buffer_pool;
+pub mod frame;
 mod ready;
 pub mod waiters;
 

@@ -15,12 +15,11 @@ use std::time::Instant;
 
 mod cursor;
 pub mod epoll;
-pub mod frame;
 mod memlock;
 mod socket;
 pub mod tokio_uring;
 
-pub use frame::{Frame, Part};
+pub use crate::accumulator::frame::{Frame, Part};
 
 use crate::ids::ConnectionId;
 

@@ -121,27 +121,36 @@ pub fn encode_record(
     headers: &[Header<'_>],
 ) {
     let body = out.len() - prefix_bytes(out.len());
-    let mut at = write_varint(out, body as i32);
-    out[at] = 0;
-    at += 1;
-    at += write_varlong(&mut out[at..], timestamp_delta);
-    at += write_varint(&mut out[at..], ordinal as i32);
-    at += write_field(&mut out[at..], key);
-    at += write_field(&mut out[at..], value);
-    at += write_varint(&mut out[at..], headers.len() as i32);
+    let mut rest = put_varint(out, body as i32);
+    rest[0] = 0;
+    rest = &mut rest[1..];
+    let delta_bytes = write_varlong(rest, timestamp_delta);
+    rest = &mut rest[delta_bytes..];
+    rest = put_varint(rest, ordinal as i32);
+    rest = put_field(rest, key);
+    rest = put_field(rest, value);
+    rest = put_varint(rest, headers.len() as i32);
     for header in headers {
-        at += write_field(&mut out[at..], Some(header.key.as_bytes()));
-        at += write_field(&mut out[at..], header.value);
+        rest = put_field(rest, Some(header.key.as_bytes()));
+        rest = put_field(rest, header.value);
     }
-    assert!(at == out.len(), "a record has another size than was claimed for it");
+    assert!(rest.is_empty(), "a record has another size than was claimed for it");
 }
 
-#[inline]
-fn write_field(out: &mut [u8], content: Option<&[u8]>) -> usize {
-    let Some(content) = content else { return write_varint(out, -1) };
-    let at = write_varint(out, content.len() as i32);
-    out[at..at + content.len()].copy_from_slice(content);
-    at + content.len()
+/// Writes to the front of `out`; returns what is behind it.
+#[inline(always)]
+fn put_varint(out: &mut [u8], value: i32) -> &mut [u8] {
+    let bytes = write_varint(out, value);
+    &mut out[bytes..]
+}
+
+/// Writes to the front of `out`; returns what is behind it.
+#[inline(always)]
+fn put_field<'a>(out: &'a mut [u8], content: Option<&[u8]>) -> &'a mut [u8] {
+    let Some(content) = content else { return put_varint(out, -1) };
+    let (front, rest) = put_varint(out, content.len() as i32).split_at_mut(content.len());
+    front.copy_from_slice(content);
+    rest
 }
 
 /// A batch's attribute bits (RBF-3). A producer's timestamps are create times: bit 3 stays 0.

@@ -95,6 +95,9 @@ pub fn write_unsigned_long(out: &mut [u8], value: u64) -> usize {
     write_wide(out, value)
 }
 
+/// Out of line, so that the short cases stay small enough to be inlined everywhere.
+#[cold]
+#[inline(never)]
 fn write_wide(out: &mut [u8], mut value: u64) -> usize {
     let mut at = 0;
     while value >= 1 << 7 {

@@ -1,7 +1,7 @@
 //! What a connection sends in one go: small bytes of its own, and bytes lent by batches.
 #![forbid(unsafe_code)]
 
-use crate::accumulator::buffer_pool::Loan;
+use super::buffer_pool::Loan;
 
 /// One piece of a frame, in wire order.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub enum Part {
 }
 
 /// A request on its way. The driver owns it from `send` until it gives it back in
-/// [`Event::Sent`](super::Event::Sent), and gives it back only when the kernel holds nothing of it.
+/// [`Event::Sent`](crate::driver::Event::Sent), and gives it back only when the kernel holds nothing of it.
 #[derive(Debug, Default)]
 pub struct Frame {
     /// The sender's own mark; a driver does not read it.

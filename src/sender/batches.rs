@@ -1,0 +1,98 @@
+//! What the sender knows of each batch it holds, by buffer index.
+#![forbid(unsafe_code)]
+
+use std::time::Instant;
+
+use crate::accumulator::batch::SealedBatch;
+use crate::ids::Sequence;
+use crate::protocol::error_code::ErrorCode;
+
+/// A batch from the moment it leaves its ring until its memory is back in the pool.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BatchState {
+    pub(super) sealed: SealedBatch,
+    pub(super) partition: u32,
+    /// Attempts that have ended.
+    pub(super) attempts: u32,
+    /// Its first sequence, once it has been drained with idempotence.
+    pub(super) sequence: Option<Sequence>,
+    /// Counts the drains: what was drained earlier is sent again earlier.
+    pub(super) order: u64,
+    /// Not before (RDY-3).
+    pub(super) retry_at: Option<Instant>,
+    /// Leader epoch of the last attempt (RTY-4).
+    pub(super) leader_epoch: i32,
+    /// An attempt ended without an answer that settles it: it may have been written.
+    pub(super) uncertain: bool,
+    /// In a request that is not answered.
+    pub(super) in_flight: bool,
+    /// Its records have their verdict.
+    pub(super) resolved: bool,
+    pub(super) last_error: Option<ErrorCode>,
+}
+
+/// Order of a batch that was never drained.
+pub(super) const NEVER_DRAINED: u64 = u64::MAX;
+
+impl BatchState {
+    fn new(sealed: SealedBatch, partition: u32) -> Self {
+        Self {
+            sealed,
+            partition,
+            attempts: 0,
+            sequence: None,
+            order: NEVER_DRAINED,
+            retry_at: None,
+            leader_epoch: -1,
+            uncertain: false,
+            in_flight: false,
+            resolved: false,
+            last_error: None,
+        }
+    }
+
+    /// Whether its records may be in the log.
+    pub(super) fn possibly_written(&self) -> bool {
+        self.uncertain || self.in_flight
+    }
+}
+
+/// All batches the sender holds. Grows with the highest buffer index in use.
+#[derive(Debug, Default)]
+pub(super) struct BatchTable {
+    slots: Vec<Option<BatchState>>,
+}
+
+impl BatchTable {
+    pub(super) fn add(&mut self, sealed: SealedBatch, partition: u32) -> u32 {
+        let index = sealed.index.0 as usize;
+        if index >= self.slots.len() {
+            self.slots.resize(index + 1, None);
+        }
+        debug_assert!(self.slots[index].is_none(), "a buffer holds one batch at a time");
+        self.slots[index] = Some(BatchState::new(sealed, partition));
+        sealed.index.0
+    }
+
+    pub(super) fn get(&self, index: u32) -> &BatchState {
+        self.slots[index as usize].as_ref().expect("a batch is in the table until its release")
+    }
+
+    pub(super) fn get_mut(&mut self, index: u32) -> &mut BatchState {
+        self.slots[index as usize].as_mut().expect("a batch is in the table until its release")
+    }
+
+    pub(super) fn find(&self, index: u32) -> Option<&BatchState> {
+        self.slots.get(index as usize)?.as_ref()
+    }
+
+    pub(super) fn remove(&mut self, index: u32) {
+        self.slots[index as usize] = None;
+    }
+
+    /// The batches without a verdict.
+    pub(super) fn unresolved(&self) -> impl Iterator<Item = u32> + '_ {
+        let indexed = self.slots.iter().zip(0_u32..);
+        indexed.filter_map(|(slot, index)| slot.as_ref().filter(|b| !b.resolved).map(|_| index))
+    }
+}

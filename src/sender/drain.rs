@@ -1,0 +1,283 @@
+//! From ready partitions to a produce request.
+#![forbid(unsafe_code)]
+
+use std::time::Instant;
+
+use super::batches::NEVER_DRAINED;
+use super::node::{Entry, Link, Request};
+use super::partition::Place;
+use super::{Action, Sender};
+use crate::accumulator::frame::{Frame, Part};
+use crate::clock;
+use crate::config::Acks;
+use crate::error::SendError;
+use crate::ids::{Sequence, TopicId};
+use crate::protocol::api::{ApiKey, RequestHeader};
+use crate::protocol::error_code::ErrorCode;
+use crate::protocol::produce::{ProduceOptions, ProduceRequest};
+
+/// Bytes that a partition adds to a request beside its batch, topic name excluded, at most.
+const PARTITION_OVERHEAD_BYTES: usize = 64;
+/// The first version that names topics by id.
+const TOPIC_IDS_FROM: i16 = 13;
+
+impl Sender {
+    /// Whether the partition's first batch may go out now: RDY-3, ORD-1, ORD-2, ORD-4, DRN-5, DRN-6.
+    pub(super) fn is_sendable(&self, index: u32, now: Instant) -> bool {
+        let partition = &self.partitions[index as usize];
+        let Some(&batch) = partition.queue.front() else { return false };
+        if partition.restart || partition.in_flight >= self.settings.in_flight_max {
+            return false;
+        }
+        let state = self.batches.get(batch);
+        if state.retry_at.is_some_and(|at| at > now) {
+            return false;
+        }
+        if self.accumulator.is_lent(&state.sealed) {
+            // An attempt that was given up is still in the driver; its return brings us here.
+            return false;
+        }
+        if !self.settings.idempotence {
+            return true;
+        }
+        if state.sequence.is_some() {
+            return partition.unsettled.front() == Some(&batch);
+        }
+        let current = self.identity.current();
+        current.is_some_and(|id| id == partition.identity || partition.unsettled.is_empty())
+    }
+
+    /// Uses the connection of a node, if there is something to send on it.
+    pub(super) fn pump(&mut self, index: u32, now: Instant) {
+        self.poll_metadata(now);
+        self.poll_identity(now);
+        let node = &self.nodes[index as usize];
+        if node.ready.is_empty() && !node.wanted {
+            return;
+        }
+        match node.link {
+            Link::Down => self.connect(index, now),
+            Link::Up => self.send_produce(index, now),
+            Link::Resolving | Link::Connecting(_) | Link::Greeting | Link::Closing => {}
+        }
+    }
+
+    /// Gathers one batch of each ready partition into a request (DRN-1 to DRN-4).
+    fn send_produce(&mut self, index: u32, now: Instant) {
+        let node = &self.nodes[index as usize];
+        if !node.can_send(now) || node.in_flight.len() >= self.settings.in_flight_max {
+            return;
+        }
+        let mut entries = self.spare_entries.pop().unwrap_or_default();
+        let batch_bytes = self.gather(index, &mut entries, now);
+        if entries.is_empty() {
+            self.spare_entries.push(entries);
+            return;
+        }
+        let Some(version) = self.produce_version(index, &entries) else {
+            return self.refuse(&mut entries);
+        };
+        entries.sort_unstable_by_key(|entry| self.partitions[entry.partition as usize].topic);
+        for entry in &entries {
+            self.stamp(entry.batch, now);
+        }
+        let correlation = self.nodes[index as usize].correlation.allot();
+        let frame = self.produce_frame(version, correlation, &entries, batch_bytes);
+        self.counters.requests += 1;
+        self.counters.batches += entries.len() as u64;
+        self.counters.batch_bytes += batch_bytes as u64;
+        let ready: usize = entries.len();
+        let request = Request {
+            api: ApiKey::Produce,
+            version,
+            correlation,
+            deadline: now + self.settings.request_timeout,
+            sent_at: now,
+            entries,
+            asked: None,
+            answers: self.settings.acks != Acks::None,
+        };
+        self.hand_over(index, request, frame, now);
+        // What has another batch goes to the end of the line.
+        for at in 0..ready {
+            let request = self.nodes[index as usize].in_flight.back();
+            let Some(entry) = request.and_then(|request| request.entries.get(at)) else { break };
+            self.place(entry.partition, now);
+        }
+    }
+
+    /// Hands a request to the driver.
+    pub(super) fn hand_over(
+        &mut self,
+        index: u32,
+        request: Request,
+        frame: Frame,
+        now: Instant,
+    ) {
+        self.counters.bytes_out += frame.len() as u64;
+        let node = &mut self.nodes[index as usize];
+        node.in_flight.push_back(request);
+        node.writing = true;
+        node.used_at = now;
+        let connection = node.connection(index);
+        self.actions.push_back(Action::Send { connection, frame });
+        self.arm_node(index);
+    }
+
+    /// Takes the first batch of each ready partition while they fit; returns their bytes.
+    fn gather(&mut self, index: u32, entries: &mut Vec<Entry>, now: Instant) -> usize {
+        let (mut request_bytes, mut batch_bytes) = (0, 0);
+        for _ in 0..self.nodes[index as usize].ready.len() {
+            let Some(at) = self.nodes[index as usize].ready.pop_front() else { break };
+            let partition = &mut self.partitions[at as usize];
+            if partition.place == Place::Ready(index) {
+                partition.place = Place::Idle;
+            }
+            if partition.leader != Some(index) {
+                self.place(at, now);
+                continue;
+            }
+            // EXP-11: what is too old is never put on the wire.
+            self.expire_queued(at, now);
+            if !self.is_sendable(at, now) {
+                self.arm_expiry(at);
+                continue;
+            }
+            let partition = &mut self.partitions[at as usize];
+            let Some(&batch) = partition.queue.front() else { continue };
+            let bytes = self.batches.get(batch).sealed.bytes as usize;
+            let cost = bytes + PARTITION_OVERHEAD_BYTES + partition.ring.topic().len();
+            if !entries.is_empty() && request_bytes + cost > self.settings.request_bytes_max {
+                partition.place = Place::Ready(index);
+                self.nodes[index as usize].ready.push_front(at);
+                break;
+            }
+            partition.queue.pop_front();
+            request_bytes += cost;
+            batch_bytes += bytes;
+            let topic_id = partition.topic_id;
+            entries.push(Entry { batch, partition: at, topic_id, answered: false });
+        }
+        batch_bytes
+    }
+
+    /// The version for these batches: topic ids only if all are known (TID-1, TID-5).
+    fn produce_version(&self, index: u32, entries: &[Entry]) -> Option<i16> {
+        let version = self.nodes[index as usize].versions.produce?;
+        let all_known = entries.iter().all(|entry| entry.topic_id != TopicId::ZERO);
+        Some(if all_known { version } else { version.min(TOPIC_IDS_FROM - 1) })
+    }
+
+    /// The broker speaks no version of Produce that this client speaks.
+    fn refuse(&mut self, entries: &mut Vec<Entry>) {
+        let code = ErrorCode::UnsupportedVersion;
+        for entry in entries.drain(..) {
+            self.partitions[entry.partition as usize].settle(entry.batch);
+            let possibly_written = self.batches.get(entry.batch).possibly_written();
+            self.fail(
+                entry.batch,
+                SendError::Rejected { code, message: None, possibly_written },
+            );
+        }
+        self.spare_entries.push(std::mem::take(entries));
+    }
+
+    /// The batch goes out: its first time it gets sequence, header and checksum (DRN-8, SEQ-3);
+    /// later its bytes stay as they are (SEQ-4).
+    fn stamp(&mut self, batch: u32, now: Instant) {
+        let state = self.batches.get_mut(batch);
+        let partition = &mut self.partitions[state.partition as usize];
+        state.in_flight = true;
+        state.leader_epoch = partition.leader_epoch;
+        partition.in_flight += 1;
+        if state.order != NEVER_DRAINED {
+            return;
+        }
+        self.drains += 1;
+        state.order = self.drains;
+        partition.unsettled.push_back(batch);
+        if let Some(current) = self.identity.current() {
+            if partition.identity != current {
+                partition.identity = current;
+                partition.next_sequence = Sequence::ZERO;
+            }
+            state.sequence = Some(partition.next_sequence);
+            partition.next_sequence = partition.next_sequence.advance(state.sealed.records);
+        }
+        if state.attempts == 0 {
+            let opened = clock::from_nanos(state.sealed.opened_at);
+            let queued = now.saturating_duration_since(opened);
+            self.counters.queue_micros += queued.as_micros() as u64;
+            self.counters.records += u64::from(state.sealed.records);
+        }
+        self.accumulator.stamp(&state.sealed, partition.identity, state.sequence);
+    }
+
+    /// The request around its batches: in the arena itself for one batch, a gather list for more.
+    fn produce_frame(
+        &mut self,
+        version: i16,
+        correlation: i32,
+        entries: &[Entry],
+        batch_bytes: usize,
+    ) -> Frame {
+        let mut frame = self.spare_frame();
+        let mut head = std::mem::take(&mut frame.head);
+        let client_id = Some(self.settings.client_id.as_str());
+        let header = RequestHeader { version, correlation, client_id };
+        let options = ProduceOptions {
+            transactional_id: None,
+            acks: self.settings.acks.wire(),
+            timeout_ms: i32::try_from(self.settings.request_timeout.as_millis())
+                .unwrap_or(i32::MAX),
+        };
+        let topic_of = |entry: &Entry| self.partitions[entry.partition as usize].topic;
+        let topics = entries.chunk_by(|left, right| topic_of(left) == topic_of(right));
+        let mut start = 0;
+        let mut request =
+            ProduceRequest::begin(&mut head, &header, &options, topics.clone().count());
+        for topic in topics {
+            let ring = &self.partitions[topic[0].partition as usize].ring;
+            request.begin_topic(ring.topic(), topic[0].topic_id, topic.len());
+            for entry in topic {
+                let sealed = &self.batches.get(entry.batch).sealed;
+                let index = self.partitions[entry.partition as usize].ring.partition();
+                let end = request.begin_partition(index, sealed.bytes as usize) as u32;
+                frame.parts.push(Part::Head { start, end });
+                start = end;
+                if entries.len() > 1 {
+                    frame.parts.push(Part::Lent(self.accumulator.lend(sealed)));
+                }
+                request.end_partition();
+            }
+            request.end_topic();
+        }
+        request.end(batch_bytes);
+        frame.head = head;
+        if let [entry] = entries {
+            self.frame_in_arena(&mut frame, start as usize, entry);
+        } else {
+            let end = frame.head.len() as u32;
+            frame.parts.push(Part::Head { start, end });
+        }
+        frame
+    }
+
+    /// Puts head and tail of a one-batch request around the batch; falls back to a gather list when
+    /// the head is too long for the room.
+    fn frame_in_arena(&self, frame: &mut Frame, cut: usize, entry: &Entry) {
+        let sealed = &self.batches.get(entry.batch).sealed;
+        let (head, tail) = frame.head.split_at(cut);
+        match self.accumulator.lend_framed(sealed, head, tail) {
+            Some(loan) => {
+                frame.parts.clear();
+                frame.parts.push(Part::Lent(loan));
+            }
+            None => {
+                frame.parts.push(Part::Lent(self.accumulator.lend(sealed)));
+                let (start, end) = (cut as u32, frame.head.len() as u32);
+                frame.parts.push(Part::Head { start, end });
+            }
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! The sender: decides what is sent when, what is tried again, and what each record's verdict is.
+//!
+//! Owns:     the batches from their ring to their verdict, the connections' protocol state, timers.
+//! Thread:   its shard's. No socket, clock, thread or randomness of its own: all are arguments.
+//! Bounds:   work is O(active): ready lists and a timer heap, no scan over partitions on the way of
+//!           a record.
+//! Never:    releases a buffer that the driver still holds; blocks.
+//! Source:   RDY, DRN, ORD, EXP, RTY, SEQ, NET of the Java producer; section 7 there: what is done
+//!           better (DRN-7, EXP-11, NET-2, RDY-13).
+//!
+//! `handle_*`: the world tells it. `poll_*`: it tells the world.
+#![forbid(unsafe_code)]
+
+mod backoff;
+mod batches;
+mod connection;
+mod drain;
+mod ending;
+mod identity;
+mod metadata;
+mod node;
+mod partition;
+mod produce;
+mod recovery;
+mod timers;
+
+#[cfg(test)]
+mod tests;
+
+use core::net::SocketAddr;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use backoff::Random;
+use batches::BatchTable;
+use ending::{Closing, Flush, WarmUp};
+use identity::Identity;
+use metadata::MetadataTask;
+use node::{Entry, Node};
+use partition::{Partition, Place};
+use timers::{Timer, Timers};
+
+use crate::accumulator::Accumulator;
+use crate::accumulator::batch_ring::{BatchRing, Head};
+use crate::accumulator::frame::Frame;
+use crate::clock;
+use crate::config::Settings;
+use crate::delivery::CellIndex;
+use crate::error::SendError;
+use crate::ids::{BrokerId, ConnectionId};
+use crate::metadata::{Cluster, Snapshot};
+
+/// How long the sender waits before it looks again at a ring in which a writer is between two steps.
+const LOOK_AGAIN: Duration = Duration::from_micros(100);
+
+/// What the sender wants done.
+#[derive(Debug)]
+pub enum Action {
+    /// Start connecting.
+    Connect {
+        /// The connection's id from now on.
+        connection: ConnectionId,
+        /// Where to.
+        address: SocketAddr,
+    },
+    /// Send a frame.
+    Send {
+        /// On this connection.
+        connection: ConnectionId,
+        /// The request.
+        frame: Frame,
+    },
+    /// End a connection; its `closed` event is awaited.
+    Shutdown {
+        /// Which.
+        connection: ConnectionId,
+    },
+    /// Resolve a host name; answered by [`Sender::handle_resolved`].
+    Resolve {
+        /// The node's number.
+        node: u32,
+        /// The host.
+        host: Arc<str>,
+        /// The port.
+        port: u16,
+    },
+    /// A snapshot was published: the other shards have to look at it.
+    Published,
+    /// The metadata is wrong or old, and the shard that writes it has to be told (MD-2).
+    Refresh,
+    /// The flush or warm-up with this number is over.
+    Done(u64),
+    /// Closed: every record has its verdict, every buffer is back, every connection is down.
+    Ended,
+}
+
+/// The verdict on all records of a batch, for the shard to hand out.
+#[derive(Debug)]
+pub struct Verdict {
+    /// The batch's completion cell.
+    pub cell: CellIndex,
+    /// Records of the batch.
+    pub records: u32,
+    /// What became of them.
+    pub outcome: Outcome,
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Written.
+    Acknowledged {
+        /// Offset of the first record, -1 if unknown.
+        base_offset: i64,
+        /// The broker's time, -1 if the records' own counts.
+        log_append_time: i64,
+    },
+    /// Not written, or perhaps.
+    Failed(SendError),
+}
+
+/// What a sender has done so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    /// Produce requests.
+    pub requests: u64,
+    /// Batches in them, retries included.
+    pub batches: u64,
+    /// Bytes of the batches in them.
+    pub batch_bytes: u64,
+    /// Records in them.
+    pub records: u64,
+    /// All bytes handed to sockets.
+    pub bytes_out: u64,
+    /// Batches sent again.
+    pub retries: u64,
+    /// Records acknowledged.
+    pub acknowledged: u64,
+    /// Records that failed and were certainly not written.
+    pub failed: u64,
+    /// Records that failed and may have been written.
+    pub possibly_written: u64,
+    /// Of `failed`, those that were never handed to a socket.
+    pub never_sent: u64,
+    /// Connections made.
+    pub connections: u64,
+    /// Connections lost or failed.
+    pub disconnects: u64,
+    /// Sum of the produce requests' times to their answer, microseconds.
+    pub request_micros: u64,
+    /// Sum of the batches' times from opening to the first drain, microseconds.
+    pub queue_micros: u64,
+    /// Metadata updates.
+    pub metadata_updates: u64,
+}
+
+/// What a sender needs to know at its start.
+#[derive(Clone, Debug)]
+pub struct SenderOptions {
+    /// The producer's settings.
+    pub settings: Arc<Settings>,
+    /// Bootstrap addresses, resolved: only the sender that writes the metadata has some.
+    pub bootstrap: Vec<(Arc<str>, u16, Vec<SocketAddr>)>,
+    /// Seed of the random source.
+    pub seed: u64,
+}
+
+/// One shard's decisions. See the module head.
+#[derive(Debug)]
+pub struct Sender {
+    settings: Arc<Settings>,
+    accumulator: Arc<Accumulator>,
+    /// By ring number: the accumulator's rings, and what the sender knows of them.
+    rings: Vec<Arc<BatchRing>>,
+    partitions: Vec<Partition>,
+    topics: HashMap<Arc<str>, u32>,
+    nodes: Vec<Node>,
+    node_of: HashMap<BrokerId, u32>,
+    batches: BatchTable,
+    cluster: Arc<Cluster>,
+    /// The snapshot this sender routes by, and its number.
+    snapshot: Arc<Snapshot>,
+    generation: u64,
+    metadata: MetadataTask,
+    identity: Identity,
+    timers: Timers,
+    random: Random,
+    drains: u64,
+    /// Partitions whose open batch lingers.
+    lingering: Vec<u32>,
+    flush: Flush,
+    warm_ups: Vec<WarmUp>,
+    closing: Closing,
+    actions: VecDeque<Action>,
+    verdicts: VecDeque<Verdict>,
+    counters: Counters,
+    /// Spare memory, so that the steady state allocates nothing.
+    spare_frames: Vec<Frame>,
+    spare_entries: Vec<Vec<Entry>>,
+    looks: Vec<u32>,
+}
+
+impl Sender {
+    /// A sender over the accumulator of its shard.
+    pub fn new(
+        options: SenderOptions,
+        accumulator: Arc<Accumulator>,
+        cluster: Arc<Cluster>,
+        now: Instant,
+    ) -> Self {
+        let mut sender = Self {
+            accumulator,
+            rings: Vec::new(),
+            partitions: Vec::new(),
+            topics: HashMap::new(),
+            nodes: Vec::new(),
+            node_of: HashMap::new(),
+            batches: BatchTable::default(),
+            snapshot: cluster.snapshot(),
+            generation: cluster.generation(),
+            cluster,
+            metadata: MetadataTask::new(!options.bootstrap.is_empty()),
+            identity: Identity::new(options.settings.idempotence),
+            timers: Timers::default(),
+            random: Random::new(options.seed),
+            drains: 0,
+            lingering: Vec::new(),
+            flush: Flush::default(),
+            warm_ups: Vec::new(),
+            closing: Closing::No,
+            actions: VecDeque::new(),
+            verdicts: VecDeque::new(),
+            counters: Counters::default(),
+            spare_frames: Vec::new(),
+            spare_entries: Vec::new(),
+            looks: Vec::new(),
+            settings: options.settings,
+        };
+        for ((host, port, addresses), number) in options.bootstrap.into_iter().zip(1..) {
+            let mut node = Node::new(BrokerId(-number), host, port, now);
+            node.addresses = addresses.into();
+            sender.node_of.insert(node.id, sender.nodes.len() as u32);
+            sender.nodes.push(node);
+        }
+        sender.poll_metadata(now);
+        sender
+    }
+
+    /// Looks at every partition that has news (RDY-13: no scan).
+    pub fn handle_ready(&mut self, now: Instant) {
+        let mut looks = std::mem::take(&mut self.looks);
+        let accumulator = Arc::clone(&self.accumulator);
+        accumulator.take_ready(&mut self.rings, |index| looks.push(index));
+        self.adopt_rings();
+        looks.drain(..).for_each(|index| self.look(index, now));
+        self.looks = looks;
+        if self.accumulator.waiters.count() > 0 {
+            // RDY-4, BUF-6: somebody waits for memory, so nothing lingers.
+            self.look_at_lingering(now);
+        }
+    }
+
+    /// A partition for each ring that is new.
+    fn adopt_rings(&mut self) {
+        while self.partitions.len() < self.rings.len() {
+            let ring = Arc::clone(&self.rings[self.partitions.len()]);
+            let next = self.topics.len() as u32;
+            let topic = *self.topics.entry(Arc::clone(ring.topic())).or_insert(next);
+            self.partitions.push(Partition::new(ring, topic));
+            self.route(self.partitions.len() as u32 - 1);
+        }
+    }
+
+    /// Looks up the partition's leader in the snapshot. True if its leader epoch is newer.
+    fn route(&mut self, index: u32) -> bool {
+        let partition = &mut self.partitions[index as usize];
+        let topic = self.snapshot.topic(partition.ring.topic());
+        let known = topic.and_then(|t| t.partitions.get(partition.ring.partition() as usize));
+        if let Some(topic) = topic {
+            partition.topic_id = topic.id;
+        }
+        let epoch = known.map_or(-1, |known| known.leader_epoch);
+        let newer = epoch > partition.leader_epoch;
+        partition.leader_epoch = epoch;
+        let leader = known.and_then(|known| known.leader);
+        partition.leader = leader.and_then(|id| self.node_of.get(&id).copied());
+        newer
+    }
+
+    fn look_at_lingering(&mut self, now: Instant) {
+        let mut lingering = std::mem::take(&mut self.lingering);
+        for index in lingering.drain(..) {
+            self.partitions[index as usize].lingering = false;
+            self.look(index, now);
+        }
+        // What `look` found still open is in the new list; keep the larger memory.
+        lingering.append(&mut self.lingering);
+        self.lingering = lingering;
+    }
+
+    /// Takes what is in the partition's ring, expires what is too old, and puts the partition where
+    /// it belongs: on its leader's ready list, or under a timer.
+    fn look(&mut self, index: u32, now: Instant) {
+        let open_since = self.take_batches(index, now);
+        self.expire_queued(index, now);
+        if let Some(opened) = open_since {
+            let linger_end = opened + self.settings.linger;
+            self.arm_partition(index, linger_end);
+            let partition = &mut self.partitions[index as usize];
+            if !partition.lingering {
+                partition.lingering = true;
+                self.lingering.push(index);
+            }
+        }
+        self.place(index, now);
+    }
+
+    /// Moves sealed batches from the ring to the queue; returns when a batch that stays open was
+    /// opened.
+    fn take_batches(&mut self, index: u32, now: Instant) -> Option<Instant> {
+        loop {
+            match self.partitions[index as usize].ring.take() {
+                Head::Sealed(sealed) => {
+                    let batch = self.batches.add(sealed, index);
+                    if self.closing.is_forced() {
+                        self.fail(batch, SendError::Closed { possibly_written: false });
+                        continue;
+                    }
+                    self.partitions[index as usize].queue.push_back(batch);
+                }
+                Head::Open(opened) => {
+                    let opened = clock::from_nanos(opened);
+                    if !self.must_seal(opened, now) {
+                        return Some(opened);
+                    }
+                    self.partitions[index as usize].ring.seal_open();
+                }
+                Head::Incomplete => {
+                    self.arm_partition(index, now + LOOK_AGAIN);
+                    return None;
+                }
+                Head::Empty => return None,
+            }
+        }
+    }
+
+    /// RDY-2, RDY-4, RDY-5, RDY-6.
+    fn must_seal(&self, opened: Instant, now: Instant) -> bool {
+        now >= opened + self.settings.linger
+            || self.flush.is_active()
+            || self.closing.is_closing()
+            || self.accumulator.waiters.count() > 0
+    }
+
+    fn arm_partition(&mut self, index: u32, at: Instant) {
+        let partition = &mut self.partitions[index as usize];
+        self.timers.arm(&mut partition.armed, Timer::Partition(index), at);
+    }
+
+    /// Puts the partition on its leader's ready list if its first batch may be sent; arms its timer.
+    fn place(&mut self, index: u32, now: Instant) {
+        self.arm_expiry(index);
+        if !self.is_sendable(index, now) {
+            return;
+        }
+        let partition = &mut self.partitions[index as usize];
+        let Some(leader) = partition.leader else {
+            // RDY-9: the batch stays queued, and can expire.
+            let topic = Arc::clone(partition.ring.topic());
+            self.cluster.entry(&topic).touch(clock::to_nanos(now));
+            self.refresh_metadata();
+            return;
+        };
+        if partition.place == Place::Ready(leader) {
+            return;
+        }
+        partition.place = Place::Ready(leader);
+        self.nodes[leader as usize].ready.push_back(index);
+        self.pump(leader, now);
+    }
+
+    /// The partition's timer has passed.
+    fn partition_due(&mut self, index: u32, now: Instant) {
+        self.expire_unsettled(index, now);
+        self.look(index, now);
+    }
+
+    /// All timers that have passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((at, timer)) = self.timers.pop(now) {
+            match timer {
+                Timer::Partition(index) => {
+                    if self.partitions[index as usize].armed.fires(at) {
+                        self.partition_due(index, now);
+                    }
+                }
+                Timer::Node(index) => {
+                    if self.nodes[index as usize].armed.fires(at) {
+                        self.node_due(index, now);
+                    }
+                }
+                Timer::Metadata => self.metadata_due(at, now),
+                Timer::Identity => self.identity_due(at, now),
+            }
+        }
+        self.poll_ending(now);
+    }
+
+    /// A request frame's memory, empty.
+    fn spare_frame(&mut self) -> Frame {
+        self.spare_frames.pop().unwrap_or_default()
+    }
+
+    /// Something to do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// A verdict to hand out. Hand out all of them before the actions: a flush ends after them.
+    pub fn poll_verdict(&mut self) -> Option<Verdict> {
+        self.verdicts.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let close = self.closing.deadline();
+        [self.timers.next(), close].into_iter().flatten().min()
+    }
+
+    /// What was done so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+}

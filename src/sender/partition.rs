@@ -1,0 +1,80 @@
+//! One partition as its sender sees it.
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::batches::BatchTable;
+use super::timers::Armed;
+use crate::accumulator::batch_ring::BatchRing;
+use crate::ids::{ProducerIdentity, Sequence, TopicId};
+
+/// Where a partition waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It has nothing to send now; its timer or its ring will tell.
+    Idle,
+    /// On the ready list of this node.
+    Ready(u32),
+}
+
+#[derive(Debug)]
+pub(super) struct Partition {
+    pub(super) ring: Arc<BatchRing>,
+    /// Same for all partitions of a topic.
+    pub(super) topic: u32,
+    pub(super) topic_id: TopicId,
+    pub(super) leader: Option<u32>,
+    pub(super) leader_epoch: i32,
+    /// Batches to send, the next one in front: retries in their first order, then new ones.
+    pub(super) queue: VecDeque<u32>,
+    /// Drained batches that the broker has not settled, in the order of their sequences: in flight,
+    /// or in `queue` for a retry.
+    pub(super) unsettled: VecDeque<u32>,
+    /// How many of `unsettled` are in flight.
+    pub(super) in_flight: usize,
+    pub(super) identity: ProducerIdentity,
+    pub(super) next_sequence: Sequence,
+    /// A sequence was used up without being written: once nothing is in flight, the partition
+    /// starts again at 0 under a new epoch (SEQ-6).
+    pub(super) restart: bool,
+    pub(super) place: Place,
+    /// Whether its ring has an open batch that lingers, and so it is in the sender's list of those.
+    pub(super) lingering: bool,
+    pub(super) armed: Armed,
+}
+
+impl Partition {
+    pub(super) fn new(ring: Arc<BatchRing>, topic: u32) -> Self {
+        Self {
+            ring,
+            topic,
+            topic_id: TopicId::ZERO,
+            leader: None,
+            leader_epoch: -1,
+            queue: VecDeque::new(),
+            unsettled: VecDeque::new(),
+            in_flight: 0,
+            identity: ProducerIdentity::NONE,
+            next_sequence: Sequence::ZERO,
+            restart: false,
+            place: Place::Idle,
+            lingering: false,
+            armed: Armed::default(),
+        }
+    }
+
+    /// Puts a batch back, in front of everything that was drained after it (ORD-4).
+    pub(super) fn requeue(&mut self, batch: u32, batches: &BatchTable) {
+        let order = batches.get(batch).order;
+        let at = self.queue.iter().position(|other| batches.get(*other).order > order);
+        self.queue.insert(at.unwrap_or(self.queue.len()), batch);
+    }
+
+    /// The broker has settled the batch, or never will.
+    pub(super) fn settle(&mut self, batch: u32) {
+        if let Some(at) = self.unsettled.iter().position(|other| *other == batch) {
+            self.unsettled.remove(at);
+        }
+    }
+}

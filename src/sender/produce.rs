@@ -1,0 +1,339 @@
+//! The life of a drained batch: answers, retries, expiry, release.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::backoff::backoff;
+use super::batches::NEVER_DRAINED;
+use super::node::{Entry, Request};
+use super::recovery::{Recovery, recovery};
+use super::{Outcome, Sender, Verdict};
+use crate::clock;
+use crate::error::SendError;
+use crate::ids::Sequence;
+use crate::protocol::error_code::ErrorCode;
+use crate::protocol::produce::{self, PartitionResponse, TopicRef};
+use crate::protocol::wire::WireError;
+
+/// What a produce answer says about one batch.
+#[derive(Debug)]
+struct Answer {
+    batch: u32,
+    error: ErrorCode,
+    base_offset: i64,
+    log_append_time: i64,
+    message: Option<Arc<str>>,
+}
+
+impl Sender {
+    /// Reads a produce answer and settles its batches. An error means that the answer is not one:
+    /// the connection has to go, and the batches are uncertain.
+    pub(super) fn handle_produce_answer(
+        &mut self,
+        request: &mut Request,
+        node: u32,
+        body: &[u8],
+        now: Instant,
+    ) -> Result<(), WireError> {
+        let mut cursor = 0;
+        let mut unknown = false;
+        let mut refresh = false;
+        let summary = produce::decode_response(request.version, body, &mut |answer| {
+            let Some(entry) = self.find_entry(&request.entries, cursor, &answer) else {
+                unknown = true;
+                return;
+            };
+            cursor = entry + 1;
+            request.entries[entry].answered = true;
+            let answer = Answer {
+                batch: request.entries[entry].batch,
+                error: answer.error,
+                base_offset: answer.base_offset,
+                log_append_time: answer.log_append_time_ms,
+                message: answer.error_message.map(Into::into),
+            };
+            refresh |= answer.error.refreshes_metadata();
+            self.handle_answer(&answer, now);
+        })?;
+        let throttle = u64::try_from(summary.throttle_ms).unwrap_or(0);
+        self.throttle(node, throttle, request.version >= 6, now);
+        if refresh {
+            self.refresh_metadata();
+        }
+        if unknown || request.entries.iter().any(|entry| !entry.answered) {
+            // TID-4: an answer about other partitions than were asked.
+            return Err(WireError::Unsupported { field: "partitions", version: request.version });
+        }
+        Ok(())
+    }
+
+    /// The entry an answer is about. Brokers answer in the order of the request, so the first guess
+    /// is right; anything else is looked for. Each entry is answered once.
+    fn find_entry(
+        &self,
+        entries: &[Entry],
+        cursor: usize,
+        answer: &PartitionResponse<'_>,
+    ) -> Option<usize> {
+        let matches = |entry: &&Entry| {
+            let ring = &self.partitions[entry.partition as usize].ring;
+            !entry.answered
+                && ring.partition() == answer.index
+                && match answer.topic {
+                    TopicRef::Name(name) => **ring.topic() == *name,
+                    TopicRef::Id(id) => entry.topic_id == id,
+                }
+        };
+        if entries.get(cursor).as_ref().is_some_and(matches) {
+            return Some(cursor);
+        }
+        entries.iter().position(|entry| matches(&entry))
+    }
+
+    /// One batch is answered.
+    fn handle_answer(&mut self, answer: &Answer, now: Instant) {
+        let batch = self.leave_flight(answer.batch);
+        let partition = self.batches.get(batch).partition;
+        match recovery(answer.error) {
+            Recovery::Success => self.succeed(batch, answer.base_offset, answer.log_append_time),
+            Recovery::Duplicate => self.succeed(batch, -1, -1),
+            Recovery::Retry { uncertain, .. } => {
+                self.batches.get_mut(batch).uncertain |= uncertain;
+                self.retry_or_fail(batch, answer.error, answer.message.clone(), now);
+            }
+            Recovery::Sequence => self.wrong_sequence(batch, answer, now),
+            Recovery::Fail => self.reject(batch, answer.error, answer.message.clone()),
+        }
+        self.settled(partition, batch, now);
+    }
+
+    /// After an answer: frees the batch if it is over, and looks at what its partition does next.
+    fn settled(&mut self, partition: u32, batch: u32, now: Instant) {
+        self.release_if_over(batch);
+        self.restart_if_due(partition, now);
+        self.place(partition, now);
+    }
+
+    /// The batch is in no unanswered request any more.
+    fn leave_flight(&mut self, batch: u32) -> u32 {
+        let state = self.batches.get_mut(batch);
+        debug_assert!(state.in_flight, "a batch is answered once per attempt");
+        state.in_flight = false;
+        self.partitions[state.partition as usize].in_flight -= 1;
+        batch
+    }
+
+    fn succeed(&mut self, batch: u32, base_offset: i64, log_append_time: i64) {
+        let state = self.batches.get(batch);
+        let partition = state.partition as usize;
+        self.partitions[partition].settle(batch);
+        // EXP-6: the late answer of an expired batch changes no verdict.
+        if !state.resolved {
+            self.counters.acknowledged += u64::from(state.sealed.records);
+            self.resolve(batch, Outcome::Acknowledged { base_offset, log_append_time });
+        }
+    }
+
+    /// RTY-5, EXP-4: again after a wait, or the end.
+    fn retry_or_fail(
+        &mut self,
+        batch: u32,
+        error: ErrorCode,
+        message: Option<Arc<str>>,
+        now: Instant,
+    ) {
+        let (retries, limits) = (self.settings.retries, self.settings.retry_backoff);
+        let state = self.batches.get_mut(batch);
+        state.last_error = Some(error);
+        let expires = clock::from_nanos(state.sealed.opened_at) + self.settings.delivery_timeout;
+        if state.resolved || state.attempts >= retries || self.closing.is_forced() {
+            return self.reject(batch, error, message);
+        }
+        if now >= expires {
+            return self.expire(batch, now);
+        }
+        state.retry_at = Some(now + backoff(limits, state.attempts, &mut self.random));
+        state.attempts += 1;
+        let partition = &mut self.partitions[state.partition as usize];
+        partition.requeue(batch, &self.batches);
+        self.counters.retries += 1;
+    }
+
+    /// A sequence that the broker did not expect: behind a batch that is itself to be sent again it
+    /// comes right by itself (OOS-1); else the partition starts again under a new epoch (OOS-2).
+    fn wrong_sequence(&mut self, batch: u32, answer: &Answer, now: Instant) {
+        let partition = self.batches.get(batch).partition as usize;
+        let partition = &mut self.partitions[partition];
+        if partition.unsettled.front() == Some(&batch) {
+            partition.restart = true;
+        }
+        self.retry_or_fail(batch, answer.error, answer.message.clone(), now);
+    }
+
+    /// The end of a batch that the broker refused.
+    fn reject(&mut self, batch: u32, code: ErrorCode, message: Option<Arc<str>>) {
+        let state = self.batches.get(batch);
+        let possibly_written = state.possibly_written();
+        let error = match code {
+            ErrorCode::TopicAuthorizationFailed | ErrorCode::ClusterAuthorizationFailed
+                if !possibly_written =>
+            {
+                SendError::Denied { code }
+            }
+            _ => SendError::Rejected { code, message, possibly_written },
+        };
+        self.give_up(batch, error);
+    }
+
+    /// Fails the batch and, with idempotence, starts its partition's sequences again: its own
+    /// numbers are used up.
+    fn give_up(&mut self, batch: u32, error: SendError) {
+        let state = self.batches.get(batch);
+        let (sequenced, partition) = (state.sequence.is_some(), state.partition as usize);
+        self.partitions[partition].settle(batch);
+        self.partitions[partition].restart |= sequenced;
+        self.fail(batch, error);
+    }
+
+    /// The verdict of a batch that failed, unless it has one.
+    pub(super) fn fail(&mut self, batch: u32, error: SendError) {
+        let state = self.batches.get(batch);
+        if state.resolved {
+            return;
+        }
+        let records = u64::from(state.sealed.records);
+        if error.possibly_written() {
+            self.counters.possibly_written += records;
+        } else {
+            self.counters.failed += records;
+            if state.order == NEVER_DRAINED && state.attempts == 0 {
+                self.counters.never_sent += records;
+            }
+        }
+        self.resolve(batch, Outcome::Failed(error));
+    }
+
+    fn resolve(&mut self, batch: u32, outcome: Outcome) {
+        let state = self.batches.get_mut(batch);
+        debug_assert!(!state.resolved, "one verdict per batch");
+        state.resolved = true;
+        let sealed = state.sealed;
+        self.accumulator.resolved(&sealed);
+        self.verdicts.push_back(Verdict { cell: sealed.cell, records: sealed.records, outcome });
+        self.release_if_over(batch);
+    }
+
+    /// The buffer goes back when the verdict is out, no answer is awaited and nothing is lent.
+    pub(super) fn release_if_over(&mut self, batch: u32) {
+        let Some(state) = self.batches.find(batch) else { return };
+        if !state.resolved || state.in_flight {
+            return;
+        }
+        let sealed = state.sealed;
+        if self.accumulator.is_lent(&sealed) {
+            // The frame's return brings it here again.
+            return;
+        }
+        self.batches.remove(batch);
+        self.accumulator.release(&sealed);
+    }
+
+    /// The connection of a request is gone, or the request took too long: its batches may have been
+    /// written. NET-4.
+    pub(super) fn lose(&mut self, entries: &[Entry], code: ErrorCode, now: Instant) {
+        for entry in entries.iter().filter(|entry| !entry.answered) {
+            let batch = self.leave_flight(entry.batch);
+            self.batches.get_mut(batch).uncertain = true;
+            self.retry_or_fail(batch, code, None, now);
+        }
+        for entry in entries.iter().filter(|entry| !entry.answered) {
+            self.settled(entry.partition, entry.batch, now);
+        }
+    }
+
+    /// `acks=0`: handed to the socket is success (META-3, NET-7).
+    pub(super) fn settle_unanswered(&mut self, entries: &[Entry], now: Instant) {
+        for entry in entries {
+            let batch = self.leave_flight(entry.batch);
+            self.succeed(batch, -1, -1);
+            self.settled(entry.partition, batch, now);
+        }
+    }
+
+    /// EXP-1 to EXP-3: the batch was not acknowledged in time.
+    fn expire(&mut self, batch: u32, now: Instant) {
+        let state = self.batches.get(batch);
+        let elapsed = now.saturating_duration_since(clock::from_nanos(state.sealed.opened_at));
+        let error = SendError::TimedOut { elapsed, possibly_written: state.possibly_written() };
+        if state.in_flight {
+            // EXP-6: the request stays out; its answer settles the sequence.
+            self.fail(batch, error);
+        } else {
+            self.give_up(batch, error);
+        }
+    }
+
+    fn is_expired(&self, batch: u32, now: Instant) -> bool {
+        let opened = clock::from_nanos(self.batches.get(batch).sealed.opened_at);
+        now >= opened + self.settings.delivery_timeout
+    }
+
+    /// Expires queued batches, oldest first (EXP-2, EXP-9: muted or not).
+    pub(super) fn expire_queued(&mut self, index: u32, now: Instant) {
+        while let Some(&batch) = self.partitions[index as usize].queue.front() {
+            if !self.is_expired(batch, now) {
+                return;
+            }
+            self.partitions[index as usize].queue.pop_front();
+            self.expire(batch, now);
+            self.release_if_over(batch);
+        }
+    }
+
+    /// Expires batches in flight.
+    pub(super) fn expire_unsettled(&mut self, index: u32, now: Instant) {
+        for at in 0.. {
+            let Some(&batch) = self.partitions[index as usize].unsettled.get(at) else { break };
+            let state = self.batches.get(batch);
+            if state.in_flight && !state.resolved && self.is_expired(batch, now) {
+                self.expire(batch, now);
+            }
+        }
+        self.restart_if_due(index, now);
+    }
+
+    /// Arms the partition's timer for its oldest batch's expiry and its first batch's retry.
+    pub(super) fn arm_expiry(&mut self, index: u32) {
+        let partition = &self.partitions[index as usize];
+        let queued = partition.queue.front().copied();
+        let unresolved = |batch: &&u32| !self.batches.get(**batch).resolved;
+        let oldest = partition.unsettled.iter().find(unresolved).copied();
+        let opened = |batch: u32| self.batches.get(batch).sealed.opened_at;
+        let Some(opened) = [queued, oldest].into_iter().flatten().map(opened).min() else {
+            return;
+        };
+        let expires = clock::from_nanos(opened) + self.settings.delivery_timeout;
+        let retry = queued.and_then(|batch| self.batches.get(batch).retry_at);
+        self.arm_partition(index, retry.map_or(expires, |retry| retry.min(expires)));
+    }
+
+    /// SEQ-6: once nothing of the partition is in flight, its sequences start again under a new
+    /// epoch, and what was waiting for a retry is numbered anew.
+    pub(super) fn restart_if_due(&mut self, index: u32, now: Instant) {
+        let partition = &mut self.partitions[index as usize];
+        if !partition.restart || partition.in_flight > 0 {
+            return;
+        }
+        partition.restart = false;
+        partition.next_sequence = Sequence::ZERO;
+        partition.unsettled.clear();
+        for batch in &partition.queue {
+            let state = self.batches.get_mut(*batch);
+            state.sequence = None;
+            state.order = NEVER_DRAINED;
+        }
+        let stale = partition.identity;
+        self.bump_epoch(stale, now);
+    }
+}
