@@ -49,11 +49,13 @@ use super::{ConnectionError, Driver, Event, Frame, SocketOptions, Step, Waker, m
 use crate::accumulator::buffer_pool::BufferPool;
 use crate::ids::ConnectionId;
 
-/// Submission entries: two operations for each of 128 connections in one turn; more than that is
+/// Submission entries: two operations for each of 64 connections in one turn; more than that is
 /// handed to the kernel early.
-const ENTRIES: u32 = 256;
-/// Completion entries: two operations for each of 2048 connections without overflow.
-const COMPLETIONS: u32 = 4096;
+const ENTRIES: u32 = 128;
+/// Completion entries: two operations for each of 512 connections before the kernel has to keep
+/// some aside. Both rings together are 28 KiB, because recent kernels (6.18 does) count them as
+/// locked memory, and 64 KiB of that is a common limit in containers.
+const COMPLETIONS: u32 = 1024;
 /// Bytes of one read. Pages that are never received into are never touched.
 const INPUT_BYTES: usize = 64 * 1024;
 /// Reads of what is left in a socket whose sending side broke: 16 MiB, above any receive buffer.
