@@ -14,8 +14,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 mod cursor;
+pub mod dns;
 pub mod epoll;
 mod memlock;
+pub mod probe;
+mod sigpipe;
 mod socket;
 pub mod tokio_uring;
 

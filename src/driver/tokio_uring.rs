@@ -34,7 +34,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use io_uring::{IoUring, opcode};
+use io_uring::opcode::{Nop, PollAdd, Recv, Send, SendMsg, WriteFixed};
+use io_uring::{IoUring, Probe};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use socket2::Socket;
@@ -45,7 +46,9 @@ use tokio_uring::buf::{IoBuf, IoBufMut};
 
 use self::alarm::{Alarm, Board, Mark, drain_edges};
 use self::operation::{InFlight, Incoming, Message, Outgoing};
-use super::{ConnectionError, Driver, Event, Frame, SocketOptions, Step, Waker, memlock, socket};
+use super::{
+    ConnectionError, Driver, Event, Frame, SocketOptions, Step, Waker, memlock, sigpipe, socket,
+};
 use crate::accumulator::buffer_pool::BufferPool;
 use crate::ids::ConnectionId;
 
@@ -181,7 +184,15 @@ impl TokioUringDriver {
 /// the submitting call, and leaks its runtime when the set-up fails.
 fn try_ring(builder: &io_uring::Builder) -> io::Result<()> {
     let mut ring: IoUring = builder.build(8)?;
-    let entry = opcode::Nop::new().build();
+    let mut known = Probe::new();
+    ring.submitter().register_probe(&mut known)?;
+    let codes = [Send::CODE, SendMsg::CODE, WriteFixed::CODE, Recv::CODE, PollAdd::CODE];
+    // Without fast poll (5.7), each read that waits would hold a thread of the kernel.
+    if !ring.params().is_feature_fast_poll() || !codes.iter().all(|code| known.is_supported(*code))
+    {
+        return Err(Errno::NOSYS.into());
+    }
+    let entry = Nop::new().build();
     // SAFETY: obligation: what the entry names stays good until it completes. A no-op names nothing.
     // Test: `the_probe_opens_a_ring_or_says_why_not`.
     let pushed = unsafe { ring.submission().push(&entry) };
@@ -196,6 +207,10 @@ fn try_ring(builder: &io_uring::Builder) -> io::Result<()> {
 
 /// Registers the arena as buffer index 0; the addresses it covers, if that worked.
 fn register(runtime: &Runtime, pool: &Arc<BufferPool>) -> Option<Range<usize>> {
+    if sigpipe::would_kill() {
+        tracing::info!("SIGPIPE would end this process, so WRITE_FIXED is not used on sockets");
+        return None;
+    }
     let need = pool.arena().bytes() as u64;
     let limit = memlock::obstacle(need);
     let result = match limit {

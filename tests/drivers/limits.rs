@@ -6,11 +6,13 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 
-use kuring::accumulator::buffer_pool::HEAD_ROOM_BYTES;
+use kuring::accumulator::buffer_pool::{BufferPool, HEAD_ROOM_BYTES};
+use kuring::driver::probe::{self, Choice, OpenError};
 use kuring::driver::tokio_uring::TokioUringDriver;
 use kuring::driver::{Driver, Event, Frame, Part, SocketOptions};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -177,9 +179,37 @@ fn without_locked_memory_the_ring_works_unregistered() {
     }
 }
 
+/// Opens drivers with room for ever more descriptors, until one opens.
+#[test]
+fn a_probe_that_runs_out_of_descriptors_is_an_error_and_no_fallback() {
+    let name = "limits::a_probe_that_runs_out_of_descriptors_is_an_error_and_no_fallback";
+    if !in_own_process(name) {
+        return;
+    }
+    let pool = BufferPool::new(1 << 20, 1000).unwrap();
+    let limit = getrlimit(Resource::Nofile);
+    let mut refused = 0;
+    for room in 0.. {
+        // Numbers below the limit are given out: the lowest free one is the first that counts.
+        let next = std::fs::File::open("/dev/null").unwrap().as_raw_fd() as u64;
+        setrlimit(Resource::Nofile, Rlimit { current: Some(next + room), ..limit }).unwrap();
+        let result = probe::open(Choice::Auto, &pool);
+        setrlimit(Resource::Nofile, limit).unwrap();
+        match result {
+            Ok(driver) => {
+                assert_eq!(driver.name(), "tokio-uring");
+                break;
+            }
+            Err(OpenError::Exhausted { .. }) => refused += 1,
+            Err(error) => panic!("with room for {room}: {error}"),
+        }
+    }
+    assert!(refused > 4, "a ring, an epoll and two descriptors more at least");
+}
+
 #[test]
 fn with_locked_memory_the_arena_is_registered_once_and_let_go() {
-    let pool = kuring::accumulator::buffer_pool::BufferPool::new(1 << 20, 1000).unwrap();
+    let pool = BufferPool::new(1 << 20, 1000).unwrap();
     let driver = open_tokio_uring(&pool);
     assert!(driver.registered(), "1 MiB fits the usual limit of 8 MiB");
     assert_eq!(Arc::strong_count(&pool), 2);
