@@ -14,15 +14,27 @@ mod error;
 pub mod ids;
 #[doc(hidden)]
 pub mod metadata;
+mod metrics;
 mod park;
 #[doc(hidden)]
 pub mod partitioner;
+mod producer;
 #[doc(hidden)]
 pub mod protocol;
 mod record;
 #[doc(hidden)]
 pub mod sender;
+mod shard;
+mod topic;
 
+pub use config::{Acks, Affinity, ConfigBuilder, ConfigError, DriverChoice, Settings};
 pub use delivery::Delivery;
+pub use driver::probe::OpenError;
 pub use error::{SendError, TrySendError};
+pub use ids::BrokerId;
+pub use metadata::PartitionDescription;
+pub use metrics::Metrics;
+pub use producer::{Producer, StartError, Summary};
+pub use protocol::error_code::ErrorCode;
 pub use record::{Acknowledged, Header, Record, RecordMetadata};
+pub use topic::{Sending, Topic};

@@ -146,6 +146,8 @@ pub enum Append {
         delivery: Delivery,
         /// How much the batch grew, a new batch's header included.
         bytes: usize,
+        /// Whether the record opened a batch.
+        opened: bool,
         /// Whether reserved bytes were used up.
         used_reserved: bool,
     },
@@ -284,6 +286,61 @@ impl BatchRing {
         Ok(Some(self.write(Claim { batch: index, offset, bytes }, entry, ordinal, delta)))
     }
 
+    /// Appends as many of `count` records to the open batch as fit, with one claim; returns how many
+    /// and their bytes. Zero when there is no open batch or no room: [`append`](Self::append) then
+    /// does what is needed. Pushes one delivery per record taken.
+    pub fn append_run<'e>(
+        &self,
+        count: usize,
+        entry: impl Fn(usize) -> Entry<'e>,
+        deliveries: &mut Vec<Delivery>,
+    ) -> (usize, usize) {
+        let word = self.word.load(Acquire);
+        if word & (SEALED | CLOSED) != 0 {
+            return (0, 0);
+        }
+        let slot = &self.slots[generation_of(word) as usize % SLOTS];
+        let seen = slot.load(Acquire);
+        let Some(index) = batch_of(seen) else { return (0, 0) };
+        let batch = &self.accumulator.batches[index as usize];
+        let base = batch.base_timestamp.load(Relaxed);
+        let (first, offset) = (count_of(word), offset_of(word));
+        let (mut taken, mut bytes) = (0, 0);
+        while taken < count && first + (taken as u32) < COUNT_MAX {
+            let more = entry(taken).bytes(first + taken as u32, base);
+            if offset + bytes + more > self.accumulator.batch_limit {
+                break;
+            }
+            bytes += more;
+            taken += 1;
+        }
+        let claimed = word + COUNT_ONE * taken as u64 + bytes as u64;
+        if taken == 0 || self.word.compare_exchange(word, claimed, Acquire, Relaxed).is_err() {
+            return (0, 0);
+        }
+        // The slot is read again and `base` is not, as in `claim`: see the module head.
+        let index = batch_of(slot.load(Acquire)).expect("a claimed batch stays in its slot");
+        let batch = &self.accumulator.batches[index as usize];
+        let mut at = offset;
+        for number in 0..taken {
+            let (entry, ordinal) = (entry(number), first + number as u32);
+            let claim = Claim { batch: index, offset: at, bytes: entry.bytes(ordinal, base) };
+            at += claim.bytes;
+            self.encode(claim, &entry, ordinal, entry.timestamp.wrapping_sub(base));
+            batch.raise_timestamp(entry.timestamp);
+            deliveries.push(batch.cell().delivery(ordinal, entry.timestamp));
+        }
+        if batch.commit(bytes) {
+            self.accumulator.tell(self, 0);
+        }
+        (taken, bytes)
+    }
+
+    #[inline]
+    fn encode(&self, mut claim: Claim, entry: &Entry<'_>, ordinal: u32, delta: i64) {
+        entry.encode(claim.bytes_mut(&self.accumulator.pool), ordinal, delta);
+    }
+
     /// The generation wrapped between look and claim: keep the claimed width (see the module head).
     #[cold]
     fn rebase(&self, slot: u64, entry: &Entry<'_>, ordinal: u32, bytes: usize, delta: i64) -> i64 {
@@ -295,17 +352,17 @@ impl BatchRing {
 
     /// Writes a claimed record and commits it.
     #[inline]
-    fn write(&self, mut claim: Claim, entry: &Entry<'_>, ordinal: u32, delta: i64) -> Append {
+    fn write(&self, claim: Claim, entry: &Entry<'_>, ordinal: u32, delta: i64) -> Append {
         let bytes = claim.bytes;
         let batch = &self.accumulator.batches[claim.batch as usize];
-        entry.encode(claim.bytes_mut(&self.accumulator.pool), ordinal, delta);
+        self.encode(claim, entry, ordinal, delta);
         batch.raise_timestamp(entry.timestamp);
         // Read before the commit: afterwards the batch may be gone.
         let delivery = batch.cell().delivery(ordinal, entry.timestamp);
         if batch.commit(bytes) {
             self.accumulator.tell(self, 0);
         }
-        Append::Done { delivery, bytes, used_reserved: false }
+        Append::Done { delivery, bytes, opened: false, used_reserved: false }
     }
 
     /// Seals the open batch of `word`, if it is still the one, and tells the shard.
@@ -367,7 +424,7 @@ impl BatchRing {
             unreachable!("write always finishes")
         };
         self.accumulator.tell(self, deadline);
-        Opened::Mine(Append::Done { delivery, bytes, used_reserved })
+        Opened::Mine(Append::Done { delivery, bytes, opened: true, used_reserved })
     }
 
     /// Fills in the batch of a buffer that nobody else sees yet; returns its first claim word, with

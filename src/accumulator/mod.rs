@@ -120,6 +120,13 @@ impl Accumulator {
         Some(ring)
     }
 
+    /// A ring that refuses everything: what a partition gets after the close.
+    pub fn closed_ring(self: &Arc<Self>, topic: &Arc<str>, partition: i32) -> Arc<BatchRing> {
+        let ring = BatchRing::new(Arc::clone(self), u32::MAX - 1, Arc::clone(topic), partition);
+        ring.close();
+        Arc::new(ring)
+    }
+
     /// The rings that were made since the last call, in the order of their numbers. Shard only.
     pub fn take_arrivals(&self, rings: &mut Vec<Arc<BatchRing>>) {
         rings.append(&mut self.arrivals().rings);

@@ -117,6 +117,17 @@ fn literal(host: &str) -> Option<IpAddr> {
     bare.unwrap_or(host).parse().ok()
 }
 
+/// Resolves on the calling thread, which blocks: for the start of a producer only.
+///
+/// # Errors
+/// What the resolver said, or that it found nothing.
+pub fn resolve_now(host: &str, port: u16) -> Resolution {
+    match literal(host) {
+        Some(address) => Ok(vec![SocketAddr::new(address, port)]),
+        None => look_up(host, port),
+    }
+}
+
 fn work(lookups: &Receiver<Lookup>, answers: &Answers) {
     leave_the_sender_core();
     for Lookup { token, host, port } in lookups {

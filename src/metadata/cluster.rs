@@ -108,6 +108,13 @@ impl Cluster {
         self.snapshot.load_full()
     }
 
+    /// Whether the partition has a leader, as far as the newest snapshot knows.
+    pub fn has_leader(&self, topic: &str, partition: i32) -> bool {
+        let snapshot = self.snapshot.load();
+        let found = snapshot.topic(topic).and_then(|t| t.partitions.get(partition as usize));
+        found.is_some_and(|found| found.leader.is_some())
+    }
+
     /// Counts the published snapshots: a reader with the current number has the newest.
     pub fn generation(&self) -> u64 {
         self.generation.load(Acquire)
@@ -129,7 +136,12 @@ impl Cluster {
     /// Asks for the metadata of a topic. The caller nudges shard 0 afterwards.
     pub fn want(&self, entry: &TopicEntry, now: u64) {
         entry.touch(now);
-        self.topic_wanted.store(true, Release);
+        // The first time it goes out at once; what was answered before waits its turn (MD-5).
+        if entry.answered.load(Relaxed) {
+            self.stale.store(true, Release);
+        } else {
+            self.topic_wanted.store(true, Release);
+        }
     }
 
     /// Asks for a full update. The caller nudges shard 0 afterwards.

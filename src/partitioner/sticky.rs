@@ -49,7 +49,7 @@ fn random_below(bound: u32) -> u32 {
         x ^= x >> 7;
         x ^= x << 17;
         state.set(x);
-        ((x >> 32) * u64::from(bound) >> 32) as u32
+        (((x >> 32) * u64::from(bound)) >> 32) as u32
     })
 }
 
@@ -75,6 +75,15 @@ pub struct Choice {
     bytes: u32,
 }
 
+impl Choice {
+    /// Whether a batch's worth of bytes went to the partition: then the next append that would
+    /// start a batch goes elsewhere (STK-3, STK-5).
+    #[inline]
+    pub fn is_due(&self, batch_bytes: usize) -> bool {
+        self.bytes as usize >= batch_bytes
+    }
+}
+
 impl Sticky {
     /// This thread's partition among `count`; `draw` picks one where there is none yet (STK-1).
     #[inline]
@@ -84,23 +93,13 @@ impl Sticky {
         if word != UNCHOSEN && (word >> 32) < u64::from(count) {
             return Choice { stripe, partition: (word >> 32) as i32, bytes: word as u32 };
         }
-        self.switch(stripe, draw())
+        self.switch(Choice { stripe, partition: 0, bytes: 0 }, draw())
     }
 
-    fn switch(&self, stripe: usize, partition: i32) -> Choice {
-        self.choices[stripe].store((partition as u64) << 32, Relaxed);
-        Choice { stripe, partition, bytes: 0 }
-    }
-
-    /// Draws the next partition: before an append that would start a batch, once a batch's worth of
-    /// bytes went to this one (STK-3, STK-5). None while it is too early.
-    pub fn switch_if_due(
-        &self,
-        choice: Choice,
-        batch_bytes: usize,
-        draw: impl FnOnce() -> i32,
-    ) -> Option<Choice> {
-        (choice.bytes as usize >= batch_bytes).then(|| self.switch(choice.stripe, draw()))
+    /// Goes on with another partition.
+    pub fn switch(&self, choice: Choice, partition: i32) -> Choice {
+        self.choices[choice.stripe].store((partition as u64) << 32, Relaxed);
+        Choice { stripe: choice.stripe, partition, bytes: 0 }
     }
 
     /// Counts an append (STK-2); at twice the batch size it switches regardless (STK-4).
@@ -114,7 +113,7 @@ impl Sticky {
     ) {
         let total = (choice.bytes as usize).saturating_add(bytes).min(u32::MAX as usize);
         if total >= 2 * batch_bytes {
-            self.switch(choice.stripe, draw());
+            self.switch(choice, draw());
             return;
         }
         let word = (choice.partition as u64) << 32 | total as u64;
@@ -122,12 +121,19 @@ impl Sticky {
     }
 }
 
-/// A random one of `candidates`, or of all `count` partitions when there are no candidates (STK-1).
-pub fn draw(count: u32, candidates: &[i32]) -> i32 {
-    if candidates.is_empty() {
-        return random_below(count.max(1)) as i32;
+/// A random one of `count` partitions that is available, or any of them when none is (STK-1).
+pub fn draw(count: u32, available: impl Fn(i32) -> bool) -> i32 {
+    let count = count.max(1);
+    // Nearly always the first guess is right; the walk is for a cluster in trouble.
+    for _ in 0..4 {
+        let guess = random_below(count) as i32;
+        if available(guess) {
+            return guess;
+        }
     }
-    candidates[random_below(candidates.len() as u32) as usize]
+    let start = random_below(count);
+    let walk = (0..count).map(|step| ((start + step) % count) as i32);
+    walk.into_iter().find(|partition| available(*partition)).unwrap_or(start as i32)
 }
 
 #[cfg(test)]
@@ -148,11 +154,12 @@ mod tests {
         let choice = sticky.choice(10, || 1);
         sticky.appended(choice, 900, 1000, || 2);
         let choice = sticky.choice(10, || 9);
-        assert!(sticky.switch_if_due(choice, 1000, || 2).is_none());
+        assert!(!choice.is_due(1000));
         sticky.appended(choice, 200, 1000, || 2);
         let choice = sticky.choice(10, || 9);
         assert_eq!(choice.partition, 1, "the batch is not full: stay");
-        assert_eq!(sticky.switch_if_due(choice, 1000, || 2).unwrap().partition, 2);
+        assert!(choice.is_due(1000));
+        assert_eq!(sticky.switch(choice, 2).partition, 2);
         assert_eq!(sticky.choice(10, || 9).partition, 2);
     }
 
@@ -169,16 +176,16 @@ mod tests {
     fn stk_6_one_partition_switches_to_itself() {
         let sticky = Sticky::default();
         for _ in 0..10 {
-            let choice = sticky.choice(1, || draw(1, &[]));
+            let choice = sticky.choice(1, || draw(1, |_| true));
             assert_eq!(choice.partition, 0);
-            sticky.appended(choice, 5000, 1000, || draw(1, &[]));
+            sticky.appended(choice, 5000, 1000, || draw(1, |_| true));
         }
     }
 
     #[test]
     fn stk_1_draws_reach_every_candidate_and_nothing_else() {
         let mut seen = [0; 6];
-        (0..1000).for_each(|_| seen[draw(6, &[1, 4]) as usize] += 1);
-        assert!(seen[1] > 300 && seen[4] > 300 && seen[1] + seen[4] == 1000);
+        (0..1000).for_each(|_| seen[draw(6, |partition| partition == 1 || partition == 4) as usize] += 1);
+        assert!(seen[1] > 200 && seen[4] > 200 && seen[1] + seen[4] == 1000);
     }
 }

@@ -1,0 +1,443 @@
+//! The producer: what users build, share and close.
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::AcqRel;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::accumulator::{Accumulator, BATCH_BYTES_MAX};
+use crate::clock;
+use crate::config::{ConfigBuilder, ConfigError, Settings};
+use crate::delivery::Delivery;
+use crate::driver::dns;
+use crate::driver::probe::OpenError;
+use crate::error::SendError;
+use crate::metadata::{Cluster, PartitionDescription};
+use crate::metrics::Metrics;
+use crate::park;
+use crate::record::Record;
+use crate::shard::{self, Command, Finished, Shared, ShardError, Start, Ticket};
+use crate::topic::{self, Topic};
+
+/// How long dropping the last handle waits for what was not sent.
+const DROP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why a producer could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A setting is wrong; the message says which, and what is accepted.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// No bootstrap server has an address (CFG-6). Check the names and the resolver.
+    #[error("bootstrap.servers: no address for any of {servers}: {error}")]
+    Unresolved {
+        /// The servers.
+        servers: String,
+        /// What the resolver said of the last one.
+        error: std::io::Error,
+    },
+    /// `batch.size` is above what one batch can count.
+    #[error("batch.size={bytes}: at most {BATCH_BYTES_MAX}")]
+    BatchSize {
+        /// The setting.
+        bytes: usize,
+    },
+    /// One shard's part of `buffer.memory` has no room for a batch. Use fewer shards or more memory.
+    #[error("buffer.memory={memory} over {shards} shards has no room for batch.size={batch_bytes}: \
+             raise buffer.memory or lower kuring.shards")]
+    MemoryPerShard {
+        /// `buffer.memory`.
+        memory: u64,
+        /// How many shards share it.
+        shards: usize,
+        /// `batch.size`.
+        batch_bytes: usize,
+    },
+    /// The kernel refused the memory.
+    #[error("buffer.memory: the kernel refused the arena: {0}")]
+    Memory(#[source] std::io::Error),
+    /// The driver cannot be used; the message says what would help.
+    #[error(transparent)]
+    Driver(OpenError),
+    /// A sender thread could not be started or pinned.
+    #[error("a sender thread could not be started: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+impl From<ShardError> for StartError {
+    fn from(error: ShardError) -> Self {
+        match error {
+            ShardError::Driver(error) => Self::Driver(error),
+            ShardError::Thread(error) => Self::Thread(error),
+        }
+    }
+}
+
+/// What became of the records of a producer, from its start to its end. Each accepted record is in
+/// exactly one of the first three; `never_sent` are those of `failed` that never left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Written, and acknowledged as `acks` asks.
+    pub acknowledged: u64,
+    /// Certainly not written.
+    pub failed: u64,
+    /// Not acknowledged, but perhaps written.
+    pub possibly_written: u64,
+    /// Of `failed`: never handed to a socket.
+    pub never_sent: u64,
+}
+
+/// What all handles of a producer share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) shards: Arc<[Arc<Shared>]>,
+    /// Payloads up to this need no exact size check.
+    pub(crate) record_bytes_sure: usize,
+    pub(crate) memory_per_shard: u64,
+    pub(crate) closed: AtomicBool,
+    topics: RwLock<HashMap<Arc<str>, Arc<topic::Shared>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    driver: &'static str,
+}
+
+/// Closes when the last [`Producer`] handle is gone.
+#[derive(Debug)]
+struct Handles(Arc<Inner>);
+
+/// A producer. Cheap to clone; shared between threads; every handle is the same producer. The last
+/// one dropped closes it, with a wait of at most five seconds, and logs what was left.
+///
+/// ```no_run
+/// use kuring::{Producer, Record};
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let producer = Producer::builder().bootstrap_servers("localhost:9092").build()?;
+/// let topic = producer.topic("events");
+/// let delivery = topic.send(Record::new().key("user-7").value("clicked")).await?;
+/// println!("written at offset {:?}", delivery.await?.offset);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Producer {
+    handles: Arc<Handles>,
+}
+
+impl ConfigBuilder {
+    /// Starts the producer: resolves the bootstrap servers (blocks for DNS), maps the memory and
+    /// starts one thread per shard, pinned as `kuring.affinity` says. Connects in the background:
+    /// a cluster that is down is no error here.
+    ///
+    /// # Errors
+    /// A wrong setting, names without an address, a driver that is not allowed here.
+    pub fn build(self) -> Result<Producer, StartError> {
+        Producer::start(self.settings()?)
+    }
+}
+
+impl Producer {
+    /// A builder: typed setters and Kafka's property names, mixed as you like.
+    #[must_use]
+    pub fn builder() -> ConfigBuilder {
+        ConfigBuilder::new()
+    }
+
+    /// A producer from a Java `.properties` file. Reads the file; otherwise as
+    /// [`build`](ConfigBuilder::build).
+    ///
+    /// # Errors
+    /// As [`build`](ConfigBuilder::build), and when the file cannot be read.
+    pub fn from_properties(path: impl AsRef<Path>) -> Result<Self, StartError> {
+        Self::builder().properties_file(path)?.build()
+    }
+
+    /// A producer from validated settings.
+    ///
+    /// # Errors
+    /// As [`build`](ConfigBuilder::build).
+    pub fn start(settings: Settings) -> Result<Self, StartError> {
+        let settings = Arc::new(settings);
+        let bootstrap = resolve_bootstrap(&settings)?;
+        let placement = settings.placement()?.shards;
+        let shards = make_shards(&settings, placement.len())?;
+        let cluster = Arc::<Cluster>::default();
+        let (mut threads, mut driver) = (Vec::new(), "");
+        let mut bootstrap = Some(bootstrap);
+        for (number, cpu) in placement.into_iter().enumerate() {
+            let start = Start {
+                number,
+                cpu,
+                settings: Arc::clone(&settings),
+                cluster: Arc::clone(&cluster),
+                bootstrap: bootstrap.take().unwrap_or_default(),
+                shards: Arc::clone(&shards),
+            };
+            match shard::start(start) {
+                Ok((thread, name)) => {
+                    threads.push(thread);
+                    driver = name;
+                }
+                Err(error) => {
+                    shards.iter().for_each(|shard| shard.command(Command::Close(clock::now())));
+                    threads.into_iter().for_each(|thread| drop(thread.join()));
+                    return Err(error.into());
+                }
+            }
+        }
+        let memory_per_shard = shards[0].accumulator.pool().total();
+        let sure = memory_per_shard.min(settings.request_bytes_max as u64);
+        let inner = Inner {
+            record_bytes_sure: usize::try_from(sure).unwrap_or(usize::MAX),
+            memory_per_shard,
+            settings,
+            cluster,
+            shards,
+            closed: AtomicBool::new(false),
+            topics: RwLock::default(),
+            threads: Mutex::new(threads),
+            driver,
+        };
+        Ok(Self { handles: Arc::new(Handles(Arc::new(inner))) })
+    }
+
+    fn inner(&self) -> &Arc<Inner> {
+        &self.handles.0
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.inner().settings
+    }
+
+    /// A handle to a topic. No I/O, no error: whether the topic exists shows when something is sent.
+    /// Looks the name up under a lock: keep the handle.
+    #[must_use]
+    pub fn topic(&self, name: &str) -> Topic {
+        let inner = self.inner();
+        let read = inner.topics.read().unwrap_or_else(PoisonError::into_inner);
+        let known = read.get(name).cloned();
+        drop(read);
+        let shared = known.unwrap_or_else(|| {
+            let mut topics = inner.topics.write().unwrap_or_else(PoisonError::into_inner);
+            let entry = inner.cluster.entry(name);
+            let made = || Arc::new(topic::Shared::new(Arc::clone(&entry)));
+            Arc::clone(topics.entry(Arc::clone(entry.name())).or_insert_with(made))
+        });
+        Topic::new(shared, Arc::clone(inner))
+    }
+
+    /// [`Topic::send`] with a look-up of the topic: convenient, and slower than a kept handle.
+    ///
+    /// # Errors
+    /// As [`Topic::send`].
+    pub async fn send(&self, topic: &str, record: Record<'_>) -> Result<Delivery, SendError> {
+        self.topic(topic).send(record).await
+    }
+
+    /// Sends everything that was accepted before this call, without linger, and waits until all of
+    /// it has its verdict. No time limit of its own: `delivery.timeout.ms` bounds it. Cancel-safe:
+    /// dropping the future leaves the flush going.
+    pub async fn flush(&self) {
+        self.start_flush().await;
+    }
+
+    /// [`flush`](Self::flush) for threads without a runtime.
+    pub fn blocking_flush(&self) {
+        park::block_on(self.start_flush());
+    }
+
+    fn start_flush(&self) -> Finished {
+        let shards = &self.inner().shards;
+        let ticket = Ticket::new(shards.len());
+        shards.iter().for_each(|shard| shard.command(Command::Flush(Arc::clone(&ticket))));
+        Finished(ticket)
+    }
+
+    /// The topic's partitions: leader, replicas, in-sync and offline ones. Waits for metadata, at
+    /// most `max.block.ms`.
+    ///
+    /// # Errors
+    /// The topic is not known, refused or not allowed; the producer is closed.
+    pub async fn partitions_for(
+        &self,
+        topic: &str,
+    ) -> Result<Vec<PartitionDescription>, SendError> {
+        self.topic(topic).known(None).await?;
+        let snapshot = self.inner().cluster.snapshot();
+        let found = snapshot.topic(topic).map(|topic| topic.partitions.clone());
+        found.ok_or_else(|| SendError::Unknown {
+            topic: topic.into(),
+            partition: None,
+            waited: Duration::ZERO,
+            cause: None,
+        })
+    }
+
+    /// [`partitions_for`](Self::partitions_for) for threads without a runtime.
+    ///
+    /// # Errors
+    /// As [`partitions_for`](Self::partitions_for).
+    pub fn blocking_partitions_for(
+        &self,
+        topic: &str,
+    ) -> Result<Vec<PartitionDescription>, SendError> {
+        park::block_on(self.partitions_for(topic))
+    }
+
+    /// Does now what the first records would wait for: metadata of the topics, connections to the
+    /// leaders of their partitions, the producer ids. Metadata is waited for at most `max.block.ms`
+    /// per topic; a leader that is down is waited for until it is up or the producer is closed.
+    ///
+    /// # Errors
+    /// A topic is not known, refused or not allowed.
+    pub async fn warm_up(&self, topics: &[&str]) -> Result<(), SendError> {
+        let inner = self.inner();
+        let mut partitions = vec![Vec::new(); inner.shards.len()];
+        for name in topics {
+            let topic = self.topic(name);
+            let count = topic.known(None).await?;
+            let entry = inner.cluster.entry(name);
+            for partition in 0..count as i32 {
+                let shard = entry.shard_of(partition, inner.shards.len());
+                partitions[shard].push((Arc::clone(topic.name()), partition));
+            }
+        }
+        let ticket = Ticket::new(inner.shards.len());
+        for (shard, partitions) in inner.shards.iter().zip(partitions) {
+            shard.command(Command::WarmUp(Arc::clone(&ticket), partitions));
+        }
+        Finished(ticket).await;
+        Ok(())
+    }
+
+    /// [`warm_up`](Self::warm_up) for threads without a runtime.
+    ///
+    /// # Errors
+    /// As [`warm_up`](Self::warm_up).
+    pub fn blocking_warm_up(&self, topics: &[&str]) -> Result<(), SendError> {
+        park::block_on(self.warm_up(topics))
+    }
+
+    /// Totals since the start. Reads counters that the shards publish; costs the senders nothing.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.inner().metrics()
+    }
+
+    /// Closes: refuses new records, sends what was accepted until `patience` is over, fails the
+    /// rest, ends the threads. Blocks. Every record has its verdict when it returns. Closing again
+    /// waits for the first close, then returns the same totals.
+    pub fn close(&self, patience: Duration) -> Summary {
+        self.inner().close(patience)
+    }
+}
+
+impl Inner {
+    fn metrics(&self) -> Metrics {
+        let mut metrics = Metrics { driver: self.driver, ..Metrics::default() };
+        for shard in self.shards.iter() {
+            metrics.add(&shard.published);
+            let pool = shard.accumulator.pool();
+            metrics.shards += 1;
+            metrics.buffer_total_bytes += pool.total();
+            metrics.buffer_available_bytes += pool.available();
+            metrics.waiting_threads += shard.accumulator.waiters.count() as u64;
+        }
+        metrics
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self, patience: Duration) -> Summary {
+        self.closed.swap(true, AcqRel);
+        self.cluster.close();
+        let deadline = clock::now() + patience.min(crate::config::FOREVER);
+        self.shards.iter().for_each(|shard| shard.command(Command::Close(deadline)));
+        for shard in self.shards.iter() {
+            park::block_on(shard.ended());
+        }
+        // The tickets are finished by the last step of each thread, so this does not wait long.
+        self.threads().drain(..).for_each(|thread| drop(thread.join()));
+        let metrics = self.metrics();
+        Summary {
+            acknowledged: metrics.acknowledged,
+            failed: metrics.failed,
+            possibly_written: metrics.possibly_written,
+            never_sent: metrics.never_sent,
+        }
+    }
+}
+
+impl Drop for Handles {
+    fn drop(&mut self) {
+        if self.0.is_closed() {
+            return;
+        }
+        let summary = self.0.close(DROP_PATIENCE);
+        let lost = summary.failed + summary.possibly_written;
+        if lost > 0 {
+            tracing::warn!(
+                failed = summary.failed,
+                possibly_written = summary.possibly_written,
+                never_sent = summary.never_sent,
+                "a producer was dropped without close, and not all of its records were acknowledged"
+            );
+        }
+    }
+}
+
+type Bootstrap = Vec<(Arc<str>, u16, Vec<SocketAddr>)>;
+
+/// CFG-6: at least one of the servers has an address.
+fn resolve_bootstrap(settings: &Settings) -> Result<Bootstrap, StartError> {
+    let mut failed = None;
+    let mut bootstrap = Vec::new();
+    for server in &settings.bootstrap_servers {
+        match dns::resolve_now(&server.host, server.port) {
+            Ok(addresses) => {
+                bootstrap.push((Arc::from(server.host.as_str()), server.port, addresses));
+            }
+            Err(error) => {
+                tracing::warn!(%server, %error, "bootstrap server has no address");
+                failed = Some(error);
+            }
+        }
+    }
+    match failed {
+        Some(error) if bootstrap.is_empty() => {
+            let servers = settings.bootstrap_servers.iter().map(ToString::to_string);
+            let servers = servers.collect::<Vec<_>>().join(",");
+            Err(StartError::Unresolved { servers, error })
+        }
+        _ => Ok(bootstrap),
+    }
+}
+
+fn make_shards(settings: &Settings, count: usize) -> Result<Arc<[Arc<Shared>]>, StartError> {
+    if settings.batch_bytes > BATCH_BYTES_MAX {
+        return Err(StartError::BatchSize { bytes: settings.batch_bytes });
+    }
+    let memory = settings.buffer_memory / count as u64;
+    if memory < settings.batch_bytes as u64 {
+        return Err(StartError::MemoryPerShard {
+            memory: settings.buffer_memory,
+            shards: count,
+            batch_bytes: settings.batch_bytes,
+        });
+    }
+    let shard = |_| {
+        let made = Accumulator::new(memory, settings.batch_bytes, settings.linger);
+        made.map(Shared::new).map_err(StartError::Memory)
+    };
+    (0..count).map(shard).collect::<Result<Vec<_>, _>>().map(Into::into)
+}

@@ -1,0 +1,416 @@
+//! One shard: the thread that joins a sender, a driver and an accumulator, and decides nothing.
+//!
+//! Owns:     the thread, its clock, the driver, the commands of the application threads.
+//! Thread:   `kuring-<n>`, pinned as the affinity setting says.
+//! Never:    blocks except in the driver's wait; runs user code other than the wakers of deliveries.
+#![forbid(unsafe_code)]
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::accumulator::Accumulator;
+use crate::clock;
+use crate::config::{DriverChoice, Settings, pin_current_thread};
+use crate::driver::dns::Resolver;
+use crate::driver::probe::{self, AnyDriver, Choice, OpenError};
+use crate::driver::{Driver, Event, SocketOptions};
+use crate::metadata::Cluster;
+use crate::metrics::Published;
+use crate::sender::{Action, Outcome, Sender, SenderOptions};
+
+/// Something that several shards finish together; a future of it ends with the last one.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    remaining: AtomicUsize,
+    wakers: Mutex<Vec<Waker>>,
+}
+
+impl Ticket {
+    /// To be finished by so many shards.
+    pub(crate) fn new(shards: usize) -> Arc<Self> {
+        Arc::new(Self { remaining: AtomicUsize::new(shards), wakers: Mutex::default() })
+    }
+
+    fn wakers(&self) -> MutexGuard<'_, Vec<Waker>> {
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn finish_one(&self) {
+        if self.remaining.fetch_sub(1, AcqRel) == 1 {
+            let woken = std::mem::take(&mut *self.wakers());
+            woken.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.remaining.load(Acquire) == 0
+    }
+}
+
+/// The future of a [`Ticket`]. Cancel-safe: dropping it stops nothing.
+#[derive(Debug)]
+pub(crate) struct Finished(pub(crate) Arc<Ticket>);
+
+impl Future for Finished {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if !self.0.is_over() {
+            self.0.wakers().push(context.waker().clone());
+        }
+        if self.0.is_over() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// What an application thread asks of a shard.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Send everything; then finish the ticket.
+    Flush(Arc<Ticket>),
+    /// Connect to the leaders of these partitions; then finish the ticket.
+    WarmUp(Arc<Ticket>, Vec<(Arc<str>, i32)>),
+    /// Close by then; the end of the thread finishes the ticket.
+    Close(Instant),
+}
+
+/// What a shard's thread and the application threads share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) accumulator: Arc<Accumulator>,
+    pub(crate) published: Published,
+    commands: Mutex<Vec<Command>>,
+    /// Finished by the end of the thread.
+    ended: Arc<Ticket>,
+    failed: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(accumulator: Arc<Accumulator>) -> Arc<Self> {
+        Arc::new(Self {
+            accumulator,
+            published: Published::default(),
+            commands: Mutex::default(),
+            ended: Ticket::new(1),
+            failed: AtomicBool::new(false),
+        })
+    }
+
+    fn commands(&self) -> MutexGuard<'_, Vec<Command>> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands a command to the shard and wakes it. A shard that has ended finishes it at once.
+    pub(crate) fn command(&self, command: Command) {
+        {
+            let mut commands = self.commands();
+            if !self.ended.is_over() {
+                commands.push(command);
+                drop(commands);
+                return self.accumulator.nudge();
+            }
+        }
+        finish(command);
+    }
+
+    /// Ends when the shard's thread has.
+    pub(crate) fn ended(&self) -> Finished {
+        Finished(Arc::clone(&self.ended))
+    }
+
+    /// Whether the thread ended by a panic.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Acquire)
+    }
+}
+
+fn finish(command: Command) {
+    match command {
+        Command::Flush(ticket) | Command::WarmUp(ticket, _) => ticket.finish_one(),
+        Command::Close(_) => {}
+    }
+}
+
+/// What a shard is started with.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) number: usize,
+    pub(crate) cpu: Option<usize>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) cluster: Arc<Cluster>,
+    /// Resolved bootstrap addresses, for the shard that writes the metadata.
+    pub(crate) bootstrap: Vec<(Arc<str>, u16, Vec<SocketAddr>)>,
+    /// All shards' shared parts, in order.
+    pub(crate) shards: Arc<[Arc<Shared>]>,
+}
+
+/// Why a shard did not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ShardError {
+    #[error(transparent)]
+    Driver(#[from] OpenError),
+    #[error("sender thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// Starts a shard's thread; returns when its driver is open, with the driver's name.
+pub(crate) fn start(start: Start) -> Result<(JoinHandle<()>, &'static str), ShardError> {
+    let (report, opened) = sync_channel(1);
+    let name = format!("kuring-{}", start.number);
+    let thread = thread::Builder::new().name(name).spawn(move || {
+        if let Some(cpu) = start.cpu
+            && let Err(error) = pin_current_thread(cpu)
+        {
+            let _ = report.send(Err(ShardError::Thread(error)));
+            return;
+        }
+        let shared = Arc::clone(&start.shards[start.number]);
+        let driver = match probe::open(choice(start.settings.driver), shared.accumulator.pool()) {
+            Ok(driver) => driver,
+            Err(error) => {
+                let _ = report.send(Err(error.into()));
+                return;
+            }
+        };
+        let waker = driver.waker();
+        let resolver = Resolver::new(waker.clone());
+        shared.accumulator.set_wake(Box::new(move || waker.wake()));
+        let _ = report.send(Ok(driver.name()));
+        Turn::new(start, shared, driver, resolver).run();
+    })?;
+    match opened.recv() {
+        Ok(Ok(name)) => Ok((thread, name)),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(ShardError::Thread(io::ErrorKind::Other.into())),
+    }
+}
+
+fn choice(driver: DriverChoice) -> Choice {
+    match driver {
+        DriverChoice::Auto => Choice::Auto,
+        DriverChoice::TokioUring => Choice::TokioUring,
+        DriverChoice::Epoll => Choice::Epoll,
+    }
+}
+
+/// The shard's loop and what it works with.
+struct Turn {
+    number: usize,
+    shared: Arc<Shared>,
+    shards: Arc<[Arc<Shared>]>,
+    cluster: Arc<Cluster>,
+    sender: Sender,
+    driver: AnyDriver,
+    resolver: Resolver,
+    socket: SocketOptions,
+    spin: Duration,
+    /// Tickets by the number that the sender was given.
+    tickets: Vec<(u64, Arc<Ticket>)>,
+    next_ticket: u64,
+    /// Actions that come after the verdicts.
+    later: Vec<Action>,
+    wakers: Vec<(u32, Waker)>,
+    commands: Vec<Command>,
+    busy_at: Instant,
+}
+
+impl Turn {
+    fn new(start: Start, shared: Arc<Shared>, driver: AnyDriver, resolver: Resolver) -> Self {
+        let now = clock::now();
+        let settings = Arc::clone(&start.settings);
+        let options = SenderOptions {
+            settings: start.settings,
+            bootstrap: start.bootstrap,
+            seed: clock::to_nanos(now) ^ (start.number as u64) << 48,
+        };
+        let accumulator = Arc::clone(&shared.accumulator);
+        let sender = Sender::new(options, accumulator, Arc::clone(&start.cluster), now);
+        Self {
+            number: start.number,
+            shared,
+            shards: start.shards,
+            cluster: start.cluster,
+            sender,
+            driver,
+            resolver,
+            socket: SocketOptions {
+                send_buffer: settings.send_buffer,
+                receive_buffer: settings.receive_buffer,
+            },
+            spin: settings.spin,
+            tickets: Vec::new(),
+            next_ticket: 0,
+            later: Vec::new(),
+            wakers: Vec::new(),
+            commands: Vec::new(),
+            busy_at: now,
+        }
+    }
+
+    fn run(mut self) {
+        let ended = catch_unwind(AssertUnwindSafe(|| while !self.turn() {}));
+        if ended.is_err() {
+            tracing::error!(shard = self.number, "a sender thread failed; its records are resolved");
+            self.shared.failed.store(true, Release);
+            self.cluster.close();
+            self.sender.abandon();
+            self.hand_out_verdicts();
+        }
+        self.shared.published.store(&self.sender.counters());
+        let left = {
+            let mut commands = self.shared.commands();
+            self.shared.ended.finish_one();
+            std::mem::take(&mut *commands)
+        };
+        left.into_iter().chain(self.commands.drain(..)).for_each(finish);
+        self.tickets.iter().for_each(|(_, ticket)| ticket.finish_one());
+    }
+
+    /// One round: news, decisions, effects, sleep. True when the shard is closed.
+    fn turn(&mut self) -> bool {
+        let accumulator = Arc::clone(&self.shared.accumulator);
+        accumulator.awake();
+        let now = clock::now();
+        // The order matters: what an application thread did before a command is in the ready list
+        // when the command is seen.
+        std::mem::swap(&mut self.commands, &mut *self.shared.commands());
+        self.sender.handle_cluster(now);
+        self.sender.handle_ready(now);
+        self.handle_commands(now);
+        let sender = &mut self.sender;
+        self.resolver.drain(|node, found| {
+            sender.handle_resolved(node as u32, &found.unwrap_or_default(), now);
+        });
+        self.sender.handle_timeout(now);
+        let closed = self.perform(now);
+        accumulator.waiters.distribute(accumulator.pool());
+        self.shared.published.store(&self.sender.counters());
+        if !closed {
+            self.sleep(now);
+        }
+        closed
+    }
+
+    fn handle_commands(&mut self, now: Instant) {
+        let mut commands = std::mem::take(&mut self.commands);
+        for command in commands.drain(..) {
+            match command {
+                Command::Flush(ticket) => {
+                    let number = self.keep(ticket);
+                    self.sender.handle_flush(number, now);
+                }
+                Command::WarmUp(ticket, partitions) => {
+                    let number = self.keep(ticket);
+                    self.sender.handle_warm_up(number, partitions, now);
+                }
+                Command::Close(deadline) => self.sender.handle_close(deadline, now),
+            }
+        }
+        self.commands = commands;
+    }
+
+    fn keep(&mut self, ticket: Arc<Ticket>) -> u64 {
+        self.next_ticket += 1;
+        self.tickets.push((self.next_ticket, ticket));
+        self.next_ticket
+    }
+
+    /// Carries out what the sender decided: first what goes on the wire, then the verdicts, then
+    /// what waits for them. True at the end of a close.
+    fn perform(&mut self, now: Instant) -> bool {
+        while let Some(action) = self.sender.poll_action() {
+            match action {
+                Action::Connect { connection, address } => {
+                    self.driver.connect(connection, address, &self.socket);
+                }
+                Action::Send { connection, frame } => self.driver.send(connection, frame),
+                Action::Shutdown { connection } => self.driver.shutdown(connection),
+                Action::Resolve { node, host, port } => {
+                    self.resolver.resolve(u64::from(node), &host, port);
+                }
+                Action::Published | Action::Refresh | Action::Done(_) | Action::Ended => {
+                    self.later.push(action);
+                }
+            }
+        }
+        self.busy_at = if self.hand_out_verdicts() { now } else { self.busy_at };
+        let mut closed = false;
+        for action in self.later.drain(..) {
+            match action {
+                Action::Published => {
+                    let others = self.shards.iter().enumerate();
+                    let others = others.filter(|(number, _)| *number != self.number);
+                    others.for_each(|(_, shard)| shard.accumulator.nudge());
+                }
+                Action::Refresh => self.shards[0].accumulator.nudge(),
+                Action::Done(number) => {
+                    let at = self.tickets.iter().position(|(kept, _)| *kept == number);
+                    if let Some(at) = at {
+                        self.tickets.swap_remove(at).1.finish_one();
+                    }
+                }
+                Action::Ended => closed = true,
+                _ => {}
+            }
+        }
+        closed
+    }
+
+    /// Resolves deliveries; true if there were some.
+    fn hand_out_verdicts(&mut self) -> bool {
+        let mut any = false;
+        while let Some(verdict) = self.sender.poll_verdict() {
+            any = true;
+            let records = verdict.records;
+            match verdict.outcome {
+                Outcome::Acknowledged { base_offset, log_append_time } => {
+                    let wakers = &mut self.wakers;
+                    verdict.cell.acknowledge(base_offset, log_append_time, records, wakers);
+                }
+                Outcome::Failed(error) => verdict.cell.fail(error, records, &mut self.wakers),
+            }
+        }
+        any
+    }
+
+    fn sleep(&mut self, now: Instant) {
+        let accumulator = Arc::clone(&self.shared.accumulator);
+        let nanos = clock::to_nanos(now);
+        let waiting = accumulator.waiters.expire(nanos, accumulator.pool());
+        let waiting = [waiting, (self.number == 0).then(|| self.cluster.expire(nanos)).flatten()];
+        let waiting = waiting.into_iter().flatten().map(clock::from_nanos).min();
+        let until = [self.sender.poll_timeout(), waiting].into_iter().flatten().min();
+        let spinning = !self.spin.is_zero() && now < self.busy_at + self.spin;
+        let may_sleep = !spinning
+            && until.is_none_or(|until| until > now)
+            && accumulator.fall_asleep(until.map_or(u64::MAX, clock::to_nanos));
+        let until = if may_sleep { until } else { Some(now) };
+        let sender = &mut self.sender;
+        let mut woken_at = None;
+        self.driver.wait(until, &mut |event| {
+            let now = *woken_at.get_or_insert_with(clock::now);
+            match event {
+                Event::Connected(connection) => sender.handle_connected(connection, now),
+                Event::Sent { connection, frame, complete } => {
+                    sender.handle_sent(connection, frame, complete, now);
+                }
+                Event::Received(connection, bytes) => {
+                    sender.handle_received(connection, bytes, now);
+                }
+                Event::Closed(connection, error) => {
+                    sender.handle_closed(connection, &error, now);
+                }
+            }
+        });
+        self.busy_at = woken_at.unwrap_or(self.busy_at);
+    }
+}

@@ -1,0 +1,631 @@
+//! A handle to one topic: the way of a record from the caller into a batch.
+//!
+//! Thread:   any; the handle is shared freely.
+//! Never:    looks a name up, takes a lock or allocates per record, once the topic is known.
+#![forbid(unsafe_code)]
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::Ordering::Acquire;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::accumulator::batch_ring::{Append, BatchRing, Entry, Memory};
+use crate::accumulator::waiters::Waited;
+use crate::clock;
+use crate::delivery::Delivery;
+use crate::error::{SendError, TrySendError};
+use crate::metadata::TopicEntry;
+use crate::park;
+use crate::partitioner::{Sticky, partition_of_key, sticky};
+use crate::producer::Inner;
+use crate::protocol::error_code::ErrorCode;
+use crate::protocol::record_batch;
+use crate::record::Record;
+
+/// Bytes of a record beside key, value and headers, with room to spare: below
+/// `limit - SURE_TO_FIT - 16 per header` no exact check is needed.
+const SURE_TO_FIT: usize = 256;
+
+/// The rings of a topic by partition number: chunks that double, made when first used.
+#[derive(Debug)]
+struct Rings {
+    chunks: [OnceLock<Box<[OnceLock<Arc<BatchRing>>]>>; Self::CHUNKS],
+}
+
+impl Rings {
+    const CHUNKS: usize = 26;
+    const FIRST_BITS: u32 = 6;
+
+    fn new() -> Self {
+        Self { chunks: [const { OnceLock::new() }; Self::CHUNKS] }
+    }
+
+    #[inline]
+    fn slot(&self, partition: u32) -> &OnceLock<Arc<BatchRing>> {
+        let shifted = u64::from(partition) + (1 << Self::FIRST_BITS);
+        let top = shifted.ilog2();
+        let chunk = self.chunks[(top - Self::FIRST_BITS) as usize].get_or_init(|| {
+            (0..1_u64 << top).map(|_| OnceLock::new()).collect()
+        });
+        &chunk[(shifted - (1 << top)) as usize]
+    }
+}
+
+/// What all handles of a topic share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    entry: Arc<TopicEntry>,
+    rings: Rings,
+    sticky: Sticky,
+}
+
+impl Shared {
+    pub(crate) fn new(entry: Arc<TopicEntry>) -> Self {
+        Self { entry, rings: Rings::new(), sticky: Sticky::default() }
+    }
+}
+
+/// A topic of one producer. Cheap to clone, shared between threads. Sending through a handle looks
+/// no name up.
+///
+/// A handle does not keep its producer open: after the last [`Producer`](crate::Producer) handle is
+/// gone, sending fails with [`SendError::Closed`].
+#[derive(Clone, Debug)]
+pub struct Topic {
+    shared: Arc<Shared>,
+    producer: Arc<Inner>,
+}
+
+/// Why a record was not taken at once.
+enum Blocked {
+    Memory { shard: usize, cost: u64 },
+    Metadata { partition: Option<i32> },
+    Closed,
+    Rejected(SendError),
+}
+
+/// Bytes that a call has reserved in a shard.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reserved {
+    shard: usize,
+    bytes: u64,
+}
+
+impl Topic {
+    pub(crate) fn new(shared: Arc<Shared>, producer: Arc<Inner>) -> Self {
+        Self { shared, producer }
+    }
+
+    /// The topic's name.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        self.shared.entry.name()
+    }
+
+    /// Sends a record: waits until it is in a batch, at most `max.block.ms` for metadata and memory
+    /// together, then returns the promise of its verdict. Records of one partition sent one after
+    /// another are written in that order.
+    ///
+    /// Nothing happens until the future is polled. Cancel-safe: a future that is dropped before it
+    /// is ready has sent nothing. Allocates nothing once the topic is known, unless it has to wait
+    /// or the record is larger than `batch.size`.
+    ///
+    /// # Errors
+    /// Why the record was not taken; it was not written.
+    pub fn send<'a>(&'a self, record: Record<'a>) -> Sending<'a> {
+        Sending { topic: self, record, deadline: None, wait: Wait::No }
+    }
+
+    /// Sends a record without ever blocking or waiting. The record is borrowed: on an error the
+    /// caller still has it.
+    ///
+    /// # Errors
+    /// Which of memory and metadata was missing, that the producer is closed, or why the record can
+    /// never be sent.
+    pub fn try_send(&self, record: Record<'_>) -> Result<Delivery, TrySendError> {
+        self.append(&record, &mut Reserved::default()).map_err(|blocked| match blocked {
+            Blocked::Memory { .. } => TrySendError::Memory,
+            Blocked::Metadata { .. } => {
+                self.ask_for_metadata();
+                match self.refusal() {
+                    Some(error) => TrySendError::Rejected(error),
+                    None => TrySendError::Metadata,
+                }
+            }
+            Blocked::Closed => TrySendError::Closed,
+            Blocked::Rejected(error) => TrySendError::Rejected(error),
+        })
+    }
+
+    /// [`send`](Self::send) for threads without a runtime: blocks, at most `max.block.ms`.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn blocking_send(&self, record: Record<'_>) -> Result<Delivery, SendError> {
+        match self.append(&record, &mut Reserved::default()) {
+            Ok(delivery) => Ok(delivery),
+            Err(Blocked::Rejected(error)) => Err(error),
+            Err(_) => park::block_on(self.send(record)),
+        }
+    }
+
+    /// Sends many records, as [`send`](Self::send) each, but claims room for as many as go to one
+    /// batch at once. Their deliveries are pushed to `deliveries`, in order; reuse its memory and
+    /// the call allocates nothing.
+    ///
+    /// # Errors
+    /// Why a record was not taken. The records before it were: as many as deliveries were pushed.
+    pub async fn send_batch(
+        &self,
+        records: &[Record<'_>],
+        deliveries: &mut Vec<Delivery>,
+    ) -> Result<(), SendError> {
+        let mut at = 0;
+        while let Some(record) = records.get(at) {
+            let taken = self.append_run(&records[at..], deliveries);
+            if taken == 0 {
+                deliveries.push(self.send(*record).await?);
+            }
+            at += taken.max(1);
+        }
+        Ok(())
+    }
+
+    /// [`send_batch`](Self::send_batch) for threads without a runtime.
+    ///
+    /// # Errors
+    /// As [`send_batch`](Self::send_batch).
+    pub fn blocking_send_batch(
+        &self,
+        records: &[Record<'_>],
+        deliveries: &mut Vec<Delivery>,
+    ) -> Result<(), SendError> {
+        park::block_on(self.send_batch(records, deliveries))
+    }
+
+    /// The record's partition if it names one or has a key; None for a sticky one. API-4.
+    #[inline]
+    fn fixed_partition(&self, record: &Record<'_>, count: u32) -> Result<Option<i32>, Blocked> {
+        if let Some(partition) = record.partition {
+            // Negative ones wrap to above every count.
+            if partition as u32 >= count {
+                return Err(if partition < 0 {
+                    invalid("partition", i64::from(partition))
+                } else {
+                    Blocked::Metadata { partition: Some(partition) }
+                });
+            }
+            return Ok(Some(partition));
+        }
+        match record.key {
+            Some(key) if !self.producer.settings.ignore_keys => {
+                Ok(Some(partition_of_key(key, count)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    #[inline]
+    fn append(&self, record: &Record<'_>, reserved: &mut Reserved) -> Result<Delivery, Blocked> {
+        let count = self.shared.entry.partition_count();
+        if count == 0 {
+            return Err(self.unknown());
+        }
+        self.check(record)?;
+        let entry = entry_of(record)?;
+        if let Some(partition) = self.fixed_partition(record, count)? {
+            let memory = reserved_or_try(reserved, self.shard_of(partition));
+            return match self.append_to(partition, &entry, memory, reserved)? {
+                Appended::Done { delivery, .. } => Ok(delivery),
+                Appended::Full => unreachable!("only Memory::None is answered by Full"),
+            };
+        }
+        self.append_sticky(&entry, count, reserved)
+    }
+
+    fn append_sticky(
+        &self,
+        entry: &Entry<'_>,
+        count: u32,
+        reserved: &mut Reserved,
+    ) -> Result<Delivery, Blocked> {
+        let batch_bytes = self.producer.settings.batch_bytes;
+        let draw = || self.draw(count);
+        let mut choice = self.shared.sticky.choice(count, draw);
+        let mut memory = if choice.is_due(batch_bytes) {
+            Memory::None
+        } else {
+            reserved_or_try(reserved, self.shard_of(choice.partition))
+        };
+        loop {
+            match self.append_to(choice.partition, entry, memory, reserved)? {
+                Appended::Done { delivery, bytes } => {
+                    self.shared.sticky.appended(choice, bytes, batch_bytes, draw);
+                    return Ok(delivery);
+                }
+                // STK-5: every batch of the partition is full, so the switch that was due is made.
+                Appended::Full => {
+                    choice = self.shared.sticky.switch(choice, draw());
+                    memory = reserved_or_try(reserved, self.shard_of(choice.partition));
+                }
+            }
+        }
+    }
+
+    fn draw(&self, count: u32) -> i32 {
+        let (cluster, name) = (&self.producer.cluster, self.name());
+        sticky::draw(count, |partition| cluster.has_leader(name, partition))
+    }
+
+    fn shard_of(&self, partition: i32) -> usize {
+        self.shared.entry.shard_of(partition, self.producer.shards.len())
+    }
+
+    /// The ring of a partition, made at its first record.
+    #[inline]
+    fn ring(&self, partition: i32) -> Result<&Arc<BatchRing>, Blocked> {
+        let slot = self.shared.rings.slot(partition as u32);
+        if let Some(ring) = slot.get() {
+            return Ok(ring);
+        }
+        let accumulator = &self.producer.shards[self.shard_of(partition)].accumulator;
+        if self.producer.is_closed() {
+            return Err(Blocked::Closed);
+        }
+        // Made under the slot's lock, so that a partition never has two rings.
+        let mut closed = false;
+        let ring = slot.get_or_init(|| match accumulator.new_ring(self.name(), partition) {
+            Some(ring) => ring,
+            None => {
+                closed = true;
+                accumulator.closed_ring(self.name(), partition)
+            }
+        });
+        if closed { Err(Blocked::Closed) } else { Ok(ring) }
+    }
+
+    #[inline]
+    fn append_to(
+        &self,
+        partition: i32,
+        entry: &Entry<'_>,
+        memory: Memory,
+        reserved: &mut Reserved,
+    ) -> Result<Appended, Blocked> {
+        match self.ring(partition)?.append(entry, memory) {
+            Append::Done { delivery, bytes, opened, used_reserved } => {
+                if opened {
+                    self.shared.entry.touch(clock::now_nanos());
+                }
+                if used_reserved {
+                    reserved.bytes = 0;
+                }
+                Ok(Appended::Done { delivery, bytes })
+            }
+            Append::Full => Ok(Appended::Full),
+            Append::NoMemory(cost) => {
+                Err(Blocked::Memory { shard: self.shard_of(partition), cost })
+            }
+            Append::NoSlot => {
+                Err(Blocked::Memory { shard: self.shard_of(partition), cost: 0 })
+            }
+            Append::Closed => Err(self.closed()),
+        }
+    }
+
+    /// Appends as many of the records as one claim can take; returns how many. 0 when the first
+    /// needs the long way.
+    fn append_run(&self, records: &[Record<'_>], deliveries: &mut Vec<Delivery>) -> usize {
+        let count = self.shared.entry.partition_count();
+        let Some(first) = records.first().filter(|_| count > 0) else { return 0 };
+        let Ok(fixed) = self.fixed_partition(first, count) else { return 0 };
+        let usable = |record: &Record<'_>| {
+            self.check(record).is_ok()
+                && record.timestamp.is_none_or(|time| time >= 0)
+                && matches!(self.fixed_partition(record, count), Ok(found) if found == fixed)
+        };
+        let run = records.iter().take_while(|record| usable(record)).count();
+        let choice = self.shared.sticky.choice(count, || self.draw(count));
+        let Ok(ring) = self.ring(fixed.unwrap_or(choice.partition)) else { return 0 };
+        let now = clock::wall_ms();
+        let entry = |at: usize| entry_at(&records[at], now);
+        let (taken, bytes) = ring.append_run(run, entry, deliveries);
+        if fixed.is_none() && taken > 0 {
+            let batch_bytes = self.producer.settings.batch_bytes;
+            self.shared.sticky.appended(choice, bytes, batch_bytes, || self.draw(count));
+        }
+        taken
+    }
+
+    /// API-1, and that the record can ever fit.
+    #[inline]
+    fn check(&self, record: &Record<'_>) -> Result<(), Blocked> {
+        let rough = record.payload_bytes() + SURE_TO_FIT + 16 * record.headers.len();
+        if rough > self.producer.record_bytes_sure { self.check_exactly(record) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn check_exactly(&self, record: &Record<'_>) -> Result<(), Blocked> {
+        let length = |field: Option<&[u8]>| field.map(<[u8]>::len);
+        let (key, value) = (length(record.key), length(record.value));
+        let bytes = record_batch::upper_bound_bytes(key, value, record.headers);
+        let limits = [
+            (self.producer.settings.request_bytes_max as u64, "max.request.size"),
+            (self.producer.memory_per_shard, "buffer.memory"),
+        ];
+        for (limit, setting) in limits {
+            if bytes as u64 > limit {
+                return Err(Blocked::Rejected(SendError::TooLarge { bytes, limit, setting }));
+            }
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn unknown(&self) -> Blocked {
+        if self.producer.is_closed() {
+            return self.closed();
+        }
+        Blocked::Metadata { partition: None }
+    }
+
+    #[cold]
+    fn closed(&self) -> Blocked {
+        if self.producer.shards.iter().any(|shard| shard.has_failed()) {
+            return Blocked::Rejected(SendError::SenderFailed { possibly_written: false });
+        }
+        Blocked::Closed
+    }
+
+    fn ask_for_metadata(&self) {
+        self.producer.cluster.want(&self.shared.entry, clock::now_nanos());
+        self.producer.shards[0].accumulator.nudge();
+    }
+
+    /// MD-8: what the brokers said about the topic, where waiting longer would not help. Read once.
+    fn refusal(&self) -> Option<SendError> {
+        let error = match self.shared.entry.last_error()? {
+            ErrorCode::InvalidTopicException => {
+                SendError::InvalidTopic { topic: Arc::clone(self.name()) }
+            }
+            code @ ErrorCode::TopicAuthorizationFailed => SendError::Denied { code },
+            _ => return None,
+        };
+        self.shared.entry.forget_error();
+        Some(error)
+    }
+
+    /// Waits until the topic has this partition (or any), then returns how many it has.
+    pub(crate) async fn known(&self, partition: Option<i32>) -> Result<u32, SendError> {
+        let started = clock::now();
+        let deadline = started + self.producer.settings.max_block;
+        let mut wait = MetadataWait::new(self, partition, started, deadline);
+        std::future::poll_fn(|context| wait.poll(context)).await?;
+        Ok(self.shared.entry.partition_count())
+    }
+}
+
+enum Appended {
+    Done { delivery: Delivery, bytes: usize },
+    Full,
+}
+
+fn invalid(field: &'static str, value: i64) -> Blocked {
+    Blocked::Rejected(SendError::InvalidField { field, value })
+}
+
+#[inline]
+fn reserved_or_try(reserved: &Reserved, shard: usize) -> Memory {
+    if reserved.bytes > 0 && reserved.shard == shard {
+        Memory::Reserved(reserved.bytes)
+    } else {
+        Memory::Try
+    }
+}
+
+/// API-2: without a timestamp, the record gets the time at which it goes into its batch.
+#[inline]
+fn entry_of<'a>(record: &Record<'a>) -> Result<Entry<'a>, Blocked> {
+    match record.timestamp {
+        Some(time) if time < 0 => Err(invalid("timestamp", time)),
+        Some(time) => Ok(entry_at(record, time)),
+        None => Ok(entry_at(record, clock::wall_ms())),
+    }
+}
+
+#[inline]
+fn entry_at<'a>(record: &Record<'a>, now: i64) -> Entry<'a> {
+    Entry {
+        key: record.key,
+        value: record.value,
+        headers: record.headers,
+        timestamp: record.timestamp.unwrap_or(now),
+    }
+}
+
+/// A wait for a topic's metadata.
+#[derive(Debug)]
+struct MetadataWait<'a> {
+    topic: &'a Topic,
+    partition: Option<i32>,
+    ticket: u64,
+    started: Instant,
+    deadline: Instant,
+}
+
+impl<'a> MetadataWait<'a> {
+    fn new(
+        topic: &'a Topic,
+        partition: Option<i32>,
+        started: Instant,
+        deadline: Instant,
+    ) -> Self {
+        let ticket = topic.producer.cluster.ticket();
+        Self { topic, partition, ticket, started, deadline }
+    }
+
+    fn is_known(&self) -> bool {
+        let count = self.topic.shared.entry.partition_count();
+        self.partition.map_or(count > 0, |partition| (partition as u32) < count)
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        let cluster = &self.topic.producer.cluster;
+        // Joining before looking: news that comes in between wakes this call.
+        cluster.wait(self.ticket, clock::to_nanos(self.deadline), context.waker());
+        if self.is_known() {
+            return Poll::Ready(Ok(()));
+        }
+        if cluster.is_closed() {
+            return Poll::Ready(Err(SendError::Closed { possibly_written: false }));
+        }
+        if let Some(error) = self.topic.refusal() {
+            return Poll::Ready(Err(error));
+        }
+        let now = clock::now();
+        if now >= self.deadline {
+            let count = self.topic.shared.entry.partition_count();
+            return Poll::Ready(Err(SendError::Unknown {
+                topic: Arc::clone(self.topic.name()),
+                partition: self.partition.map(|wanted| (wanted, count as i32)),
+                waited: now - self.started,
+                cause: self.topic.shared.entry.last_error(),
+            }));
+        }
+        self.topic.ask_for_metadata();
+        if self.partition.is_some() {
+            // API-6: a partition beyond the known ones may be new.
+            cluster.mark_stale();
+            self.topic.producer.shards[0].accumulator.nudge();
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for MetadataWait<'_> {
+    fn drop(&mut self) {
+        self.topic.producer.cluster.leave(self.ticket);
+    }
+}
+
+/// What a [`Sending`] waits for.
+#[derive(Debug)]
+enum Wait<'a> {
+    No,
+    Metadata(MetadataWait<'a>),
+    Memory { shard: usize, cost: u64, ticket: u64 },
+}
+
+/// The future of [`Topic::send`].
+#[derive(Debug)]
+#[must_use = "a record is sent when the future is polled"]
+pub struct Sending<'a> {
+    topic: &'a Topic,
+    record: Record<'a>,
+    /// When the call first had to wait, and until when it may: one budget for all waits.
+    deadline: Option<(Instant, Instant)>,
+    wait: Wait<'a>,
+}
+
+impl Sending<'_> {
+    fn budget(&mut self) -> (Instant, Instant) {
+        let max_block = self.topic.producer.settings.max_block;
+        *self.deadline.get_or_insert_with(|| {
+            let now = clock::now();
+            (now, now + max_block)
+        })
+    }
+
+    fn start_wait(&mut self, blocked: Blocked) -> Result<(), SendError> {
+        let (started, deadline) = self.budget();
+        let topic = self.topic;
+        self.wait = match blocked {
+            Blocked::Rejected(error) => return Err(error),
+            Blocked::Closed => return Err(SendError::Closed { possibly_written: false }),
+            Blocked::Metadata { partition } => {
+                Wait::Metadata(MetadataWait::new(topic, partition, started, deadline))
+            }
+            Blocked::Memory { shard, cost } => {
+                let accumulator = &topic.producer.shards[shard].accumulator;
+                let ticket = accumulator.waiters.enqueue(cost, clock::to_nanos(deadline));
+                accumulator.nudge();
+                Wait::Memory { shard, cost, ticket }
+            }
+        };
+        Ok(())
+    }
+
+    /// How the current wait ended.
+    fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<Result<Reserved, SendError>> {
+        let reserved = match &mut self.wait {
+            Wait::No => Reserved::default(),
+            Wait::Metadata(wait) => {
+                std::task::ready!(wait.poll(context))?;
+                Reserved::default()
+            }
+            Wait::Memory { shard, cost, ticket } => {
+                let waiters = &self.topic.producer.shards[*shard].accumulator.waiters;
+                let outcome = std::task::ready!(waiters.poll(*ticket, context));
+                let reserved = Reserved { shard: *shard, bytes: *cost };
+                self.wait = Wait::No;
+                match outcome {
+                    Waited::Granted => reserved,
+                    Waited::TimedOut => return Poll::Ready(Err(self.exhausted())),
+                    Waited::Closed => {
+                        return Poll::Ready(Err(SendError::Closed { possibly_written: false }));
+                    }
+                }
+            }
+        };
+        self.wait = Wait::No;
+        Poll::Ready(Ok(reserved))
+    }
+
+    fn exhausted(&self) -> SendError {
+        let waited = self.deadline.map_or(Duration::ZERO, |(started, _)| clock::now() - started);
+        SendError::MemoryExhausted { waited }
+    }
+
+    fn give_back(&self, reserved: Reserved) {
+        if reserved.bytes > 0 {
+            let accumulator = &self.topic.producer.shards[reserved.shard].accumulator;
+            accumulator.pool().unreserve(reserved.bytes);
+            accumulator.nudge();
+        }
+    }
+}
+
+impl Future for Sending<'_> {
+    type Output = Result<Delivery, SendError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let mut reserved = std::task::ready!(self.poll_wait(context))?;
+            let appended = self.topic.append(&self.record, &mut reserved);
+            self.give_back(reserved);
+            match appended {
+                Ok(delivery) => return Poll::Ready(Ok(delivery)),
+                Err(blocked) => self.start_wait(blocked)?,
+            }
+        }
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        if let Wait::Memory { shard, ticket, .. } = self.wait {
+            let accumulator = &self.topic.producer.shards[shard].accumulator;
+            accumulator.waiters.leave(ticket, accumulator.pool());
+            accumulator.nudge();
+        }
+    }
+}
+
+impl Inner {
+    /// Whether `close` was called.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Acquire)
+    }
+}
