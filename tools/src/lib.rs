@@ -1,6 +1,9 @@
 //! The parts of the `kuring` command: benchmark, null broker, console producer.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+pub mod allocations;
+pub mod clock;
 pub mod commands;
 pub mod cpu;
+pub mod perf;
 pub mod sink;

@@ -4,7 +4,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use kuring_tools::commands::{sink, sink_blast};
+use kuring_tools::commands::{perf, produce, sink, sink_blast};
+use tracing_subscriber::EnvFilter;
 
 /// Tools for Kafka producers.
 #[derive(Parser)]
@@ -16,13 +17,19 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Perf(Box<perf::PerfArgs>),
+    Produce(Box<produce::ProduceArgs>),
     Sink(sink::SinkArgs),
     #[command(hide = true)]
     SinkBlast(sink_blast::SinkBlastArgs),
 }
 
 fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let ended = match Cli::parse().command {
+        Command::Perf(args) => perf::run(&args),
+        Command::Produce(args) => produce::run(&args),
         Command::Sink(args) => sink::run(args),
         Command::SinkBlast(args) => sink_blast::run(&args),
     };

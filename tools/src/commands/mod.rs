@@ -1,10 +1,42 @@
 //! One file per subcommand: its flags, and what it prints.
 #![forbid(unsafe_code)]
 
+pub mod client;
+pub mod perf;
+pub mod produce;
 pub mod sink;
 pub mod sink_blast;
 
 use std::time::Duration;
+
+use kuring::SendError;
+
+/// Whether the next record may do better; after any other error of a send it would only wait
+/// max.block.ms in vain.
+pub(crate) fn concerns_one_record(error: &SendError) -> bool {
+    matches!(error, SendError::TooLarge { .. } | SendError::InvalidField { .. })
+}
+
+/// What a shell makes hard to type: `\n`, `\t`, `\0` and `\\` in a separator.
+fn unescape(text: &str) -> String {
+    let mut plain = String::new();
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        match (letter, letters.clone().next()) {
+            ('\\', Some(escaped @ ('n' | 't' | '0' | '\\'))) => {
+                letters.next();
+                plain.push(match escaped {
+                    'n' => '\n',
+                    't' => '\t',
+                    '0' => '\0',
+                    other => other,
+                });
+            }
+            _ => plain.push(letter),
+        }
+    }
+    plain
+}
 
 /// A length of time with its unit: `5ms`, `2s`, `1m`; a bare number is milliseconds.
 fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -23,6 +55,13 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn separators_may_be_escaped() {
+        assert_eq!(unescape("\\t"), "\t");
+        assert_eq!(unescape("a\\n\\\\b"), "a\n\\b");
+        assert_eq!(unescape("\\x\\"), "\\x\\");
+    }
 
     #[test]
     fn durations_have_units_and_default_to_milliseconds() {

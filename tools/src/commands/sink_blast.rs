@@ -8,11 +8,12 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 
 use super::parse_duration;
+use crate::clock::now;
 use crate::cpu::CpuTime;
 use crate::sink::{Sink, SinkOptions};
 
@@ -124,9 +125,4 @@ fn produce_request(batches: u16, batch_bytes: u32) -> Vec<u8> {
     let length = u32::try_from(request.len() - 4).expect("batches of a u16, bytes of a frame");
     request[..4].copy_from_slice(&length.to_be_bytes());
     request
-}
-
-#[expect(clippy::disallowed_methods, reason = "this command's only clock")]
-fn now() -> Instant {
-    Instant::now()
 }

@@ -214,6 +214,7 @@ impl Sink {
         let (started, is_started) = channel();
         let cpu = options.cpu;
         let thread = std::thread::Builder::new().name("kuring-sink".into()).spawn(move || {
+            crate::allocations::exclude_this_thread();
             let pinned = cpu.map_or(Ok(()), crate::cpu::pin);
             let is_pinned = pinned.is_ok();
             // The starter waits for this; nobody else holds the other end.

@@ -8,7 +8,6 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
-use std::time::Instant;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
@@ -17,6 +16,7 @@ use rustix::io::Errno;
 
 use super::connection::{Closed, Connection};
 use super::{Broker, Report};
+use crate::clock::now;
 use crate::cpu::CpuTime;
 
 /// Below the 1024 descriptors a process usually may open.
@@ -195,9 +195,4 @@ impl Server {
             }
         }
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the sink's only clock, for delayed answers")]
-fn now() -> Instant {
-    Instant::now()
 }

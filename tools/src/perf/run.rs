@@ -1,0 +1,190 @@
+//! A run from its first record to its last verdict.
+//!
+//! Thread:   the caller's reports; the records come from threads named `kuring-perf-N`.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use kuring::Producer;
+
+use super::outstanding::Outstanding;
+use super::payload::Payloads;
+use super::progress::{Goal, Progress};
+use super::report::{Outcome, ProducerFigures};
+use super::schedule::Schedule;
+use super::stats::Stats;
+use super::worker::{End, Sent, SteadyFrom, Worker, lock};
+use crate::allocations;
+use crate::clock::now;
+use crate::cpu::CpuTime;
+use crate::sink::SinkHandle;
+
+/// PRF-3: about so many latencies are enough, whatever the number of records.
+const SAMPLES_TARGET: u64 = 500_000;
+/// For a run by time, whose number of records nobody knows: a prime, so that it does not fall into
+/// step with the batches.
+const SAMPLE_EVERY_UNKNOWN: u64 = 61;
+
+/// What to send, how fast, from how many threads.
+#[derive(Debug)]
+pub struct Run<'a> {
+    /// Sends the records.
+    pub producer: &'a Producer,
+    /// Where they go.
+    pub topic: &'a str,
+    /// What they carry.
+    pub payloads: Payloads,
+    /// How many; `None` means for `duration`.
+    pub records: Option<u64>,
+    /// For how long, unless `records` says when it ends.
+    pub duration: Duration,
+    /// Records per second; `None` is unlimited.
+    pub throughput: Option<f64>,
+    /// Sending threads, at least one.
+    pub threads: u64,
+    /// So many first records are left out of the steady state's summary.
+    pub warmup_records: u64,
+    /// Between progress lines.
+    pub reporting_interval: Duration,
+    /// Makes the choice of payloads repeatable.
+    pub seed: u64,
+    /// Whether to report while running.
+    pub progress: bool,
+    /// The built-in broker, whose CPU time is not the client's.
+    pub sink: Option<&'a SinkHandle>,
+}
+
+/// Sends everything and waits for every verdict.
+///
+/// # Errors
+/// A thread cannot be started, or panicked.
+pub fn run(run: &Run<'_>) -> io::Result<Outcome> {
+    // Reporting is no part of what is measured.
+    allocations::exclude_this_thread();
+    let cpu_before = client_cpu(run.sink);
+    let start = now();
+    let (finished, is_finished) = channel();
+    let mut workers = Vec::new();
+    let mut all_stats = Vec::new();
+    for index in 0..run.threads {
+        let stats = Arc::new(Mutex::new(Stats::new()));
+        all_stats.push(Arc::clone(&stats));
+        workers.push(spawn(worker(run, index, start, stats), run.producer, finished.clone())?);
+    }
+    drop(finished);
+    report_until_finished(run, &all_stats, start, &is_finished);
+    let mut sent = Vec::new();
+    for worker in workers {
+        sent.push(worker.join().map_err(|_| io::Error::other("a sending thread panicked"))?);
+    }
+    let end = now();
+    let cpu = client_cpu(run.sink) - cpu_before;
+    let mut stats = Stats::new();
+    all_stats.iter().for_each(|it| stats.merge(&lock(it)));
+    let steady_since = sent.iter().filter_map(|it| it.steady_since).min();
+    let stopped_by = sent.iter().find_map(|it| it.stopped_by.as_ref());
+    Ok(Outcome {
+        stats,
+        elapsed: end - start,
+        steady_elapsed: steady_since.map(|since| end.saturating_duration_since(since)),
+        cpu,
+        allocations_steady: sent.iter().filter_map(|it| it.allocations).max().unwrap_or(0),
+        figures: figures(run.producer),
+        stopped_by: stopped_by.map(ToString::to_string),
+    })
+}
+
+fn worker(run: &Run<'_>, index: u64, start: Instant, stats: Arc<Mutex<Stats>>) -> Worker {
+    let share = |count: u64| count / run.threads + u64::from(index < count % run.threads);
+    let records = run.records.map(share);
+    let sample_every = match run.records {
+        Some(records) => (records / SAMPLES_TARGET).max(1),
+        None => SAMPLE_EVERY_UNKNOWN,
+    };
+    Worker {
+        topic: run.producer.topic(run.topic),
+        values: run.payloads.source(run.seed.wrapping_add(index)),
+        end: records.map_or(End::At(start + run.duration), End::Records),
+        schedule: run.throughput.map(|rate| Schedule::new(start, rate)),
+        index,
+        threads: run.threads,
+        sample_every,
+        warmup_records: share(run.warmup_records),
+        steady_from: records.map_or(SteadyFrom::At(start + run.duration / 5), |records| {
+            SteadyFrom::Record(records / 10)
+        }),
+        stats,
+    }
+}
+
+fn spawn(
+    mut worker: Worker,
+    producer: &Producer,
+    finished: Sender<()>,
+) -> io::Result<JoinHandle<Sent>> {
+    let producer = producer.clone();
+    let name = format!("kuring-perf-{}", worker.index);
+    std::thread::Builder::new().name(name).spawn(move || {
+        // Held until the thread ends, however it ends: that is what the reporter waits for.
+        let _finished = finished;
+        let mut outstanding = Outstanding::new();
+        let sent = worker.send_all(&mut outstanding);
+        producer.blocking_flush();
+        worker.finish(&mut outstanding);
+        sent
+    })
+}
+
+/// Returns when every sending thread has ended.
+fn report_until_finished(
+    run: &Run<'_>,
+    all_stats: &[Arc<Mutex<Stats>>],
+    start: Instant,
+    is_finished: &Receiver<()>,
+) {
+    let goal = run.records.map_or(Goal::Time(run.duration), Goal::Records);
+    let progress = Progress::new(run.progress, goal, run.reporting_interval);
+    let mut since = start;
+    let mut is_steady = run.warmup_records == 0;
+    loop {
+        match is_finished.recv_timeout(progress.every()) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
+        }
+        let mut window = super::stats::Collector::new();
+        let mut settled = 0;
+        for stats in all_stats {
+            let mut stats = lock(stats);
+            window.merge(&stats.window);
+            stats.window.reset();
+            settled += stats.all.count + stats.failed();
+        }
+        progress.report(&window, settled, start, since);
+        if !is_steady && settled >= run.warmup_records {
+            is_steady = true;
+            println!("The warm-up is over, the steady state begins.");
+        }
+        since = now();
+    }
+    progress.finish();
+}
+
+fn client_cpu(sink: Option<&SinkHandle>) -> CpuTime {
+    let in_sink = sink.map_or_else(CpuTime::default, SinkHandle::cpu_time);
+    CpuTime::of_process() - in_sink
+}
+
+fn figures(producer: &Producer) -> ProducerFigures {
+    let metrics = producer.metrics();
+    ProducerFigures {
+        requests: metrics.requests,
+        batches: metrics.batches,
+        bytes_out: metrics.bytes_out,
+        driver: metrics.driver.to_owned(),
+        shards: metrics.shards,
+    }
+}
