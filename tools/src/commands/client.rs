@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
-use kuring::{ConfigError, Producer};
+use kuring::{StartError, Producer};
 
 /// The producer's settings.
 #[derive(Debug, Args)]
@@ -82,7 +82,7 @@ impl ClientArgs {
         &self,
         client_id: &str,
         brokers: Option<&str>,
-    ) -> Result<Producer, ConfigError> {
+    ) -> Result<Producer, StartError> {
         if !self.producer_props.is_empty() || self.producer_config.is_some() {
             eprintln!(
                 "--producer-props and --producer.config are the old names of --command-property \
