@@ -1,0 +1,128 @@
+//! What a record costs the application thread: claim, encode, commit, in one partition's ring.
+//!
+//! With one thread nobody contends; with two they fight for one claim word and one commit counter,
+//! the worst that two threads can do to each other. The promise is made and dropped, as most
+//! callers do. Choosing a partition, the metadata snapshot and the shard's work are not in it.
+//!
+//! `cargo bench --bench append`; `… -- count 100 1000000` only appends, for `tools/instructions`.
+#![forbid(unsafe_code)]
+
+mod measure;
+
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+
+use kuring::accumulator::Accumulator;
+use kuring::accumulator::batch_ring::{Append, BatchRing, Entry, Head, Memory, SLOTS};
+
+/// The default batch.size.
+const BATCH_BYTES: usize = 16_384;
+
+/// Bytes appended before the ring is emptied, outside the clock: it never fills.
+const LAP_BYTES: usize = BATCH_BYTES * SLOTS / 2;
+
+/// One partition, and the shard's part of it.
+struct Partition {
+    accumulator: Arc<Accumulator>,
+    ring: Arc<BatchRing>,
+    timestamp: i64,
+}
+
+impl Partition {
+    fn new() -> Self {
+        let linger = Duration::from_millis(5);
+        let accumulator = Accumulator::new(32 << 20, BATCH_BYTES, linger)
+            .expect("the kernel has 32 MiB for the arena");
+        let ring = accumulator.new_ring(&"bench".into(), 0).expect("the shard is open");
+        Self { accumulator, ring, timestamp: 1_750_000_000_000 }
+    }
+
+    #[inline]
+    fn append(&self, value: &[u8]) {
+        let timestamp = self.timestamp;
+        let entry = Entry { key: None, value: Some(value), headers: &[], timestamp };
+        match self.ring.append(&entry, Memory::Try) {
+            Append::Done { delivery, .. } => drop(delivery),
+            other => panic!("the ring is emptied before it is full: {other:?}"),
+        }
+    }
+
+    /// What the shard does with it, without sending: takes each batch and acknowledges it.
+    fn empty(&self) {
+        let mut wakers = Vec::new();
+        self.ring.seal_open();
+        loop {
+            match self.ring.take() {
+                Head::Sealed(batch) => {
+                    batch.cell.acknowledge(0, -1, batch.records, &mut wakers);
+                    self.accumulator.resolved(&batch);
+                    self.accumulator.release(&batch);
+                }
+                Head::Empty => return,
+                other => panic!("nobody is writing: {other:?}"),
+            }
+        }
+    }
+}
+
+/// Appends `count` records in laps; returns the CPU time of the appends alone.
+fn laps(partition: &Partition, value: &[u8], count: u64) -> Duration {
+    let lap = (LAP_BYTES / (value.len() + 16)) as u64;
+    let mut spent = Duration::ZERO;
+    let mut rest = count;
+    while rest > 0 {
+        let now = rest.min(lap);
+        let began = measure::thread_cpu();
+        (0..now).for_each(|_| partition.append(black_box(value)));
+        spent += measure::thread_cpu() - began;
+        partition.empty();
+        rest -= now;
+    }
+    spent
+}
+
+/// Two threads append `count` records together; returns the CPU time of both.
+fn laps_of_two(partition: &Partition, value: &[u8], count: u64) -> Duration {
+    let lap = (LAP_BYTES / (value.len() + 16) / 2) as u64;
+    let laps = (count / 2) / lap;
+    let barrier = Barrier::new(2);
+    let spent = AtomicU64::new(0);
+    let thread = |empties: bool| {
+        for _ in 0..laps {
+            barrier.wait();
+            let began = measure::thread_cpu();
+            (0..lap).for_each(|_| partition.append(black_box(value)));
+            let lasted = measure::thread_cpu() - began;
+            spent.fetch_add(lasted.as_nanos() as u64, Ordering::Relaxed);
+            // Both are done; the next lap starts only when the ring is empty again.
+            barrier.wait();
+            if empties {
+                partition.empty();
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| thread(false));
+        thread(true);
+    });
+    Duration::from_nanos(spent.into_inner())
+}
+
+fn main() {
+    let partition = Partition::new();
+    if let Some((size, records)) = measure::asked_count() {
+        laps(&partition, &vec![b'x'; size], records);
+        return;
+    }
+    println!("{:>6}  {:>16}  {:>30}", "value", "one thread", "two threads, one partition");
+    for size in [100, 1024] {
+        let value = vec![b'x'; size];
+        let one = measure::rounds(200_000, |count| laps(&partition, &value, count));
+        let two = measure::rounds(200_000, |count| laps_of_two(&partition, &value, count));
+        let cell = |cost: measure::Cost| format!("{:.1} ns ({:.1})", cost.median, cost.least);
+        println!("{size:>6}  {:>16}  {:>30}", cell(one), cell(two));
+    }
+    println!("CPU time of a record: median of the rounds (least)");
+}
