@@ -60,7 +60,8 @@ pub(crate) fn close_with_a_silent_broker_ends_in_time_and_resolves_every_deliver
 
 /// The summary counts what the deliveries said.
 fn adds_up(summary: &Summary, sent: &[Sent]) {
-    let count = |matches: fn(&Sent) -> bool| sent.iter().filter(|sent| matches(sent)).count() as u64;
+    let count =
+        |matches: fn(&Sent) -> bool| sent.iter().filter(|sent| matches(sent)).count() as u64;
     let possibly = |sent: &Sent| sent.verdict.as_ref().is_err_and(SendError::possibly_written);
     assert_eq!(summary.acknowledged, count(|sent| sent.verdict.is_ok()), "{summary:?}");
     assert_eq!(summary.possibly_written, count(possibly), "{summary:?}");

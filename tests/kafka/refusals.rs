@@ -50,10 +50,7 @@ pub(crate) fn a_record_above_max_request_size_is_refused_before_it_is_sent(versi
     let topic = producer.topic(name);
     let value = vec![7; 2 << 20];
     let error = topic.blocking_send(Record::new().value(&value)).unwrap_err();
-    assert!(
-        matches!(error, SendError::TooLarge { setting: "max.request.size", .. }),
-        "{error}"
-    );
+    assert!(matches!(error, SendError::TooLarge { setting: "max.request.size", .. }), "{error}");
     // A record just below the limit needs more than a batch, and goes.
     let most = &value[..1_000_000];
     let delivery = topic.blocking_send(Record::new().value(most)).unwrap();

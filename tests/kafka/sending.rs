@@ -42,9 +42,7 @@ pub(crate) fn acks_1_records_are_in_the_log_where_the_verdict_says(version: Vers
 }
 
 /// Our own reader could share a misunderstanding with our own writer. Java's tools do not.
-pub(crate) fn acks_all_records_are_what_the_java_consumer_and_the_dump_tool_read(
-    version: Version,
-) {
+pub(crate) fn acks_all_records_are_what_the_java_consumer_and_the_dump_tool_read(version: Version) {
     let cluster = shared(version);
     let name = "acks-all";
     cluster.create_topic(name, 1, 1, &[]);
