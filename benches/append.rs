@@ -10,12 +10,13 @@
 mod measure;
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use kuring::accumulator::Accumulator;
 use kuring::accumulator::batch_ring::{Append, BatchRing, Entry, Head, Memory, SLOTS};
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 /// The default batch.size.
 const BATCH_BYTES: usize = 16_384;
@@ -92,31 +93,55 @@ fn laps_of_one(partition: &Partition, value: &[u8], count: u64) -> Duration {
     spent
 }
 
-/// Two threads append `count` records together; returns the CPU time of both.
+/// Where two threads meet without sleeping: a sleeper comes late, and then nobody contends.
+#[derive(Default)]
+struct Meeting(AtomicU64);
+
+impl Meeting {
+    fn wait(&self) {
+        let others = self.0.fetch_add(1, Ordering::AcqRel) / 2 * 2 + 2;
+        while self.0.load(Ordering::Acquire) < others {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+/// Two threads, one on each of the first two CPUs, append `count` records together; returns the
+/// CPU time of both.
 fn laps_of_two(partition: &Partition, value: &[u8], count: u64) -> Duration {
     let lap = (LAP_BYTES / (value.len() + 16) / 2) as u64;
-    let laps = (count / 2) / lap;
-    let barrier = Barrier::new(2);
+    let laps = count / 2 / lap;
+    let meeting = Meeting::default();
     let spent = AtomicU64::new(0);
-    let thread = |empties: bool| {
+    let thread = |cpu: usize| {
+        pin(cpu);
         for _ in 0..laps {
-            barrier.wait();
+            meeting.wait();
             let began = measure::thread_cpu();
             (0..lap).for_each(|_| partition.append(black_box(value)));
             let lasted = measure::thread_cpu() - began;
             spent.fetch_add(lasted.as_nanos() as u64, Ordering::Relaxed);
             // Both are done; the next lap starts only when the ring is empty again.
-            barrier.wait();
-            if empties {
+            meeting.wait();
+            if cpu == 0 {
                 partition.empty();
             }
         }
     };
     std::thread::scope(|scope| {
-        scope.spawn(|| thread(false));
-        thread(true);
+        scope.spawn(|| thread(0));
+        scope.spawn(|| thread(1));
     });
     Duration::from_nanos(spent.into_inner())
+}
+
+/// Keeps the two threads apart. Where the CPU is not ours to use, the kernel places the thread.
+fn pin(cpu: usize) {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    if let Err(error) = sched_setaffinity(None, &set) {
+        eprintln!("append: not pinned to CPU {cpu}: {error}");
+    }
 }
 
 fn main() {
