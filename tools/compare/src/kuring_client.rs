@@ -19,11 +19,6 @@ pub(crate) struct Kuring {
     kept: Option<VecDeque<Delivery>>,
 }
 
-/// The version that is linked.
-pub(crate) fn version() -> String {
-    kuring::VERSION.into()
-}
-
 impl Kuring {
     pub(crate) fn connect(plan: &Plan) -> Outcome<Self> {
         let mut properties = vec![

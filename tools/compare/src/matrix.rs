@@ -222,8 +222,9 @@ impl Arena {
         };
         format!(
             "{place}. acks=all, idempotent, linger 5 ms, no key, no compression. {} rounds; \
-             medians (min–max). librdkafka {}; {}.\n",
+             medians (min–max). Kuring {}, librdkafka {}; {}.\n",
             options.rounds,
+            table::commit(),
             crate::librdkafka::version(),
             table::machine(),
         )

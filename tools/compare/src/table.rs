@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::process::Command;
 
 use crate::matrix::{Contender, Sample};
 use crate::run::Report;
@@ -132,6 +133,15 @@ pub(crate) fn quiet(rows: &[Row]) -> String {
     others.sort_by(f64::total_cmp);
     let (median, max) = (median(&others), others.last().copied().unwrap_or(f64::NAN));
     format!("Others kept {median:.2} CPUs busy meanwhile (median of the runs; at most {max:.2}).\n")
+}
+
+/// The commit of Kuring that this was built in, as far as git tells.
+pub(crate) fn commit() -> String {
+    let mut git = Command::new("git");
+    git.args(["describe", "--always", "--dirty"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let output = git.output().ok().filter(|output| output.status.success());
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    text.unwrap_or_else(|| "of an unknown commit".into())
 }
 
 /// The machine, in a line.
