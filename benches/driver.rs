@@ -2,7 +2,8 @@
 //! loopback, one at a time. `cargo bench --bench driver`
 //!
 //! The time includes the kernel's, and on loopback the kernel delivers to the peer in the sender's
-//! time, so only differences between the drivers mean anything.
+//! time, so only differences between the drivers mean anything; `taskset -c 1` makes them steadier.
+//! An argument names the one driver to run, for a profiler.
 #![forbid(unsafe_code)]
 
 use std::io::{Read, Write};
@@ -22,26 +23,39 @@ const BATCH_BYTES: usize = 16 << 10;
 const ANSWER_BYTES: usize = 60;
 const REQUESTS: u32 = 20_000;
 const ROUNDS: usize = 5;
+/// CPU and wall nanoseconds per request of so many batches.
+type Run = fn(usize) -> (u64, u64);
 const ID: ConnectionId = ConnectionId { slot: 0, generation: 1 };
 
 fn main() {
     println!("{:<24} {:>10} {:>16} {:>16}", "driver", "batches", "cpu ns/request", "ns/request");
+    let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let runs: [(&str, Run); 3] = [
+        ("epoll", |batches| run(batches, |_| EpollDriver::new().expect("epoll"))),
+        ("tokio-uring", |batches| {
+            run(batches, |pool| TokioUringDriver::open(pool).expect("io_uring"))
+        }),
+        // Registered memory of another pool: every frame takes the unregistered way.
+        ("tokio-uring-unregistered", |batches| {
+            let other = BufferPool::new(1 << 16, 1000).expect("memory");
+            run(batches, |_| TokioUringDriver::open(&other).expect("io_uring"))
+        }),
+    ];
     for batches in [1, 8] {
         let mut results: [Vec<_>; 3] = Default::default();
+        // Interleaved, so that whatever else runs meets all of them.
         for _ in 0..ROUNDS {
-            results[0].push(run(batches, |_| EpollDriver::new().expect("epoll")));
-            results[1].push(run(batches, |pool| TokioUringDriver::open(pool).expect("io_uring")));
-            results[2].push(run(batches, |_| {
-                // Registered memory of another pool: every frame takes the unregistered way.
-                let other = BufferPool::new(1 << 16, 1000).expect("memory");
-                TokioUringDriver::open(&other).expect("io_uring")
-            }));
+            for ((name, run), result) in runs.iter().zip(&mut results) {
+                if only.as_ref().is_none_or(|only| only == name) {
+                    result.push(run(batches));
+                }
+            }
         }
-        let names = ["epoll", "tokio-uring", "tokio-uring, no fixed"];
-        for (name, mut result) in names.iter().zip(results) {
+        for ((name, _), mut result) in runs.iter().zip(results) {
             result.sort_unstable();
-            let (cpu, wall) = result[ROUNDS / 2];
-            println!("{name:<24} {batches:>10} {cpu:>16} {wall:>16}");
+            if let Some((cpu, wall)) = result.get(result.len() / 2) {
+                println!("{name:<24} {batches:>10} {cpu:>16} {wall:>16}");
+            }
         }
     }
 }

@@ -38,6 +38,8 @@ const EVENTS_MAX: usize = 64;
 const LAST_READS_MAX: u32 = 256;
 /// What `epoll_wait` counts in.
 const TICK: Duration = Duration::from_millis(1);
+/// The longest single `epoll_wait`; longer deadlines take several. Its argument is 32 bits.
+const WAIT_MAX: Duration = Duration::from_secs(3600);
 /// The mark of the waker among the events. No connection has it: slots are table indexes.
 const WAKER: u64 = u64::MAX;
 
@@ -184,7 +186,8 @@ impl EpollDriver {
                 let mut ready = [PollFd::new(&self.epoll, PollFlags::IN)];
                 over = rustix::event::poll(&mut ready, Some(&timespec(rest))) == Ok(0);
             }
-            let ticks = rest.map(|rest| timespec(Duration::from_millis(rest.as_millis() as u64)));
+            let ticks = rest
+                .map(|rest| timespec(Duration::from_millis(rest.min(WAIT_MAX).as_millis() as u64)));
             self.events.clear();
             let events = spare_capacity(&mut self.events);
             match epoll::wait(&self.epoll, events, ticks.as_ref()) {

@@ -130,7 +130,7 @@ fn open_with(
                 log(TOKIO_URING, choice, None);
                 return Ok(AnyDriver::TokioUring(driver));
             }
-            Err(error) => match remedy(&error, is_disabled(), memlock::is_limited()) {
+            Err(error) => match remedy(&error, is_disabled(), memlock::limit().is_some()) {
                 None => return Err(OpenError::Exhausted { driver: TOKIO_URING, error }),
                 Some(remedy) if choice == Choice::TokioUring => {
                     return Err(OpenError::Unavailable { driver: TOKIO_URING, error, remedy });

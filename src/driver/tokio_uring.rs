@@ -30,7 +30,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -212,31 +212,33 @@ fn register(runtime: &Runtime, pool: &Arc<BufferPool>) -> Option<Range<usize>> {
         return None;
     }
     let need = pool.arena().bytes() as u64;
-    let limit = memlock::obstacle(need);
-    let result = match limit {
-        Some(_) => Err(Errno::NOMEM.into()),
-        None => {
-            let registry = FixedBufRegistry::new([ArenaBuffer(Arc::clone(pool))]);
-            runtime.block_on(async { registry.register() })
-        }
+    let limit = memlock::limit();
+    // The kernel would find out by itself, but only after it has faulted the whole arena in.
+    let result = if limit.is_some_and(|limit| limit < need) {
+        Err(Errno::NOMEM.into())
+    } else {
+        let registry = FixedBufRegistry::new([ArenaBuffer(Arc::clone(pool))]);
+        runtime.block_on(async { registry.register() })
     };
     if let Err(error) = result {
-        tracing::warn!(
-            need_bytes = need,
-            limit_bytes = limit,
-            %error,
-            "the arena is not registered with io_uring: it needs {need} bytes of locked memory and \
-             RLIMIT_MEMLOCK allows {}. Sending works without it. To register it, raise the limit \
-             (`ulimit -l {}`, or LimitMEMLOCK= of the systemd unit), grant the capability \
-             (`setcap cap_ipc_lock=ep`), or lower buffer.memory; 1 GiB a shard is the most that \
-             the kernel registers",
-            limit.map_or_else(|| "it".to_owned(), |limit| format!("{limit} bytes")),
-            need.div_ceil(1024),
-        );
+        static WARNED: Once = Once::new();
+        WARNED.call_once(|| warn_unregistered(need, limit, &error));
         return None;
     }
     let start = pool.arena().base().addr().get();
     Some(start..start + pool.arena().bytes())
+}
+
+fn warn_unregistered(need: u64, limit: Option<u64>, error: &io::Error) {
+    let limit = limit.map_or_else(|| "unlimited".to_owned(), |bytes| format!("{bytes} bytes"));
+    tracing::warn!(
+        "the arena is not registered with io_uring ({error}): it needs {need} bytes of locked \
+         memory per shard, and RLIMIT_MEMLOCK, which counts for all of this user's processes, is \
+         {limit}. Sending works without it. To register it, raise the limit (`ulimit -l {}` or \
+         more, LimitMEMLOCK= of the systemd unit), grant the capability (`setcap \
+         cap_ipc_lock=ep`), or lower buffer.memory; the kernel registers at most 1 GiB per shard",
+        need.div_ceil(1024),
+    );
 }
 
 impl Driver for TokioUringDriver {

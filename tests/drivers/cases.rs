@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use kuring::driver::{Driver, Frame, SocketOptions, Step};
+use kuring::driver::{Driver, Event, Frame, SocketOptions, Step};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::Open;
@@ -364,6 +364,36 @@ pub(crate) fn a_flood_on_one_connection_does_not_starve_another<D: Driver>(open:
     rig.closed(id);
     flood.join().unwrap();
     peer.join().unwrap();
+}
+
+pub(crate) fn a_panic_while_events_are_handled_loses_no_frame<D: Driver>(open: Open<D>) {
+    let mut rig = Rig::new(open);
+    let (id, mut peer) = rig.pair(0, &TINY);
+    let built = gather(&rig, 150, 2_400_000);
+    rig.driver.send(id, built.frame);
+    peer.write_all(b"boo").unwrap();
+    let Rig { mut driver, pool, .. } = rig;
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        loop {
+            driver.wait(Some(now() + PATIENCE), &mut |event| panic!("as planned: {event:?}"));
+        }
+    }));
+    assert!(panicked.is_err());
+    // The driver goes on.
+    driver.shutdown(id);
+    let (mut frames, mut ended) = (Vec::new(), false);
+    while !ended {
+        driver.wait(Some(now() + PATIENCE), &mut |event| match event {
+            Event::Sent { frame, .. } => frames.push(frame),
+            Event::Closed(..) => ended = true,
+            _ => {}
+        });
+    }
+    assert_eq!(frames.len(), 1);
+    assert!(built.buffers.iter().all(|index| pool.loans(*index) == 1));
+    drop(driver);
+    drop(frames);
+    built.buffers.into_iter().for_each(|index| pool.unreserve(pool.release(index)));
 }
 
 pub(crate) fn a_dropped_driver_leaves_the_memory_of_frames_intact<D: Driver>(open: Open<D>) {

@@ -167,6 +167,7 @@ fn forbid_locking() {
 fn without_locked_memory_the_ring_works_unregistered() {
     if in_own_process("limits::without_locked_memory_the_ring_works_unregistered") {
         forbid_locking();
+        let warnings = crate::log::warnings();
         let unregistered: Open<TokioUringDriver> = |pool| {
             let driver = open_tokio_uring(pool);
             assert!(!driver.registered());
@@ -176,6 +177,11 @@ fn without_locked_memory_the_ring_works_unregistered() {
         crate::cases::a_frame_of_one_piece_of_the_arena_arrives_unchanged(unregistered);
         crate::cases::a_gather_frame_arrives_unchanged(unregistered);
         crate::cases::a_peer_that_stops_reading_keeps_the_frame_lent_until_shutdown(unregistered);
+        let warnings = warnings.lock().unwrap();
+        let [warning] = warnings.as_slice() else { panic!("one warning: {warnings:?}") };
+        let expected =
+            ["4194304 bytes", "RLIMIT_MEMLOCK", "524288", "ulimit -l 4096", "cap_ipc_lock"];
+        assert!(expected.iter().all(|word| warning.contains(word)), "{warning}");
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod cases;
 mod limits;
+mod log;
 mod rig;
 
 use kuring::accumulator::buffer_pool::BufferPool;
@@ -53,5 +54,6 @@ on_every_driver! {
     an_ended_connection_is_silent_and_gives_frames_back,
     a_slot_can_be_connected_again_after_its_end,
     a_flood_on_one_connection_does_not_starve_another,
+    a_panic_while_events_are_handled_loses_no_frame,
     a_dropped_driver_leaves_the_memory_of_frames_intact,
 }
