@@ -6,7 +6,7 @@
 //! Never:    drops an operation that is under way: a dropped read would take bytes with it when it
 //!           completes, and an address that the kernel holds must stay good.
 //!
-//! Each `wait` is one `block_on` of a [`Turn`]. There are no tasks: the operations lie in the
+//! Each `wait` is one `block_on` of a `Turn`. There are no tasks: the operations lie in the
 //! connections and are polled where they lie, so nothing is allocated per request and nothing waits
 //! in a queue between two tasks.
 //!
@@ -134,6 +134,8 @@ struct Turn {
     event: Arc<OwnedFd>,
     wake: AsyncFd<Arc<OwnedFd>>,
     alarm: Alarm,
+    /// The last wait ended without parking.
+    skipped: bool,
     registered: Option<Range<usize>>,
 }
 
@@ -169,6 +171,7 @@ impl TokioUringDriver {
             event,
             wake,
             alarm,
+            skipped: false,
             registered,
         };
         Ok(Self { turn, runtime: Some(runtime) })
@@ -293,9 +296,15 @@ impl Driver for TokioUringDriver {
     fn wait(&mut self, until: Option<Instant>, handle: &mut dyn FnMut(Event<'_>)) {
         let Self { turn, runtime } = self;
         let runtime = runtime.as_ref().expect("there until drop");
-        let (mut first, mut over) = (true, false);
+        let (mut until, mut first, mut over) = (until, true, false);
+        let mut reported = false;
         runtime.block_on(poll_fn(|cx| {
-            if turn.advance(cx, handle) || over {
+            reported |= turn.advance(cx, handle);
+            if first && reported && turn.skipped {
+                // The last wait did not park either; without parking nothing reaches the kernel.
+                until = Some(crate::clock::now());
+            } else if reported || over {
+                turn.skipped = first;
                 return Poll::Ready(());
             }
             if let Some(until) = until {

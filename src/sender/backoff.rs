@@ -30,7 +30,8 @@ pub(super) fn backoff(limits: Backoff, failures: u32, random: &mut Random) -> Du
     if limits.base >= limits.max {
         return limits.max;
     }
-    let doubled = limits.base.saturating_mul(1_u32.checked_shl(failures.min(31)).unwrap_or(1 << 31));
+    let doubled =
+        limits.base.saturating_mul(1_u32.checked_shl(failures.min(31)).unwrap_or(1 << 31));
     // Past the cap the jitter may only take away, so a huge product needs no exact arithmetic.
     let doubled = doubled.min(limits.max.saturating_mul(2));
     let jittered = doubled.mul_f64(0.8 + random.below(400_000) as f64 / 1_000_000.0);

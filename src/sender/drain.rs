@@ -107,13 +107,7 @@ impl Sender {
     }
 
     /// Hands a request to the driver.
-    pub(super) fn hand_over(
-        &mut self,
-        index: u32,
-        request: Request,
-        frame: Frame,
-        now: Instant,
-    ) {
+    pub(super) fn hand_over(&mut self, index: u32, request: Request, frame: Frame, now: Instant) {
         self.counters.bytes_out += frame.len() as u64;
         let node = &mut self.nodes[index as usize];
         node.in_flight.push_back(request);
@@ -174,10 +168,7 @@ impl Sender {
         for entry in entries.drain(..) {
             self.partitions[entry.partition as usize].settle(entry.batch);
             let possibly_written = self.batches.get(entry.batch).possibly_written();
-            self.fail(
-                entry.batch,
-                SendError::Rejected { code, message: None, possibly_written },
-            );
+            self.fail(entry.batch, SendError::Rejected { code, message: None, possibly_written });
         }
         self.spare_entries.push(std::mem::take(entries));
     }

@@ -314,6 +314,40 @@ pub(crate) fn a_wait_ends_at_its_deadline_and_not_before<D: Driver>(open: Open<D
     assert!(rig.seen.is_empty());
 }
 
+pub(crate) fn a_near_deadline_after_a_far_one_is_met<D: Driver>(open: Open<D>) {
+    let mut rig = Rig::new(open);
+    rig.driver.waker().wake();
+    rig.turn(Some(now() + Duration::from_secs(7200)));
+    let (ended, end) = mpsc::channel::<()>();
+    let waker = rig.driver.waker();
+    let watchdog = thread::spawn(move || {
+        let in_time = end.recv_timeout(PATIENCE).is_ok();
+        waker.wake();
+        in_time
+    });
+    rig.turn(Some(now() + Duration::from_micros(2700)));
+    ended.send(()).unwrap();
+    assert!(watchdog.join().unwrap(), "the deadline of an earlier wait was waited for");
+}
+
+pub(crate) fn reports_of_its_own_do_not_keep_a_driver_from_the_kernel<D: Driver>(open: Open<D>) {
+    let mut rig = Rig::new(open);
+    let (id, peer) = rig.pair(0, &SocketOptions::default());
+    let peer = echo(peer);
+    let unknown = rig.id(1);
+    let built = single(&rig, 1, 1000);
+    rig.driver.send(id, built.frame);
+    let until = now() + PATIENCE;
+    while rig.received[0].len() < 1000 {
+        assert!(now() < until, "the kernel was never asked");
+        rig.driver.send(unknown, Frame::default());
+        rig.turn(None);
+    }
+    rig.driver.shutdown(id);
+    rig.closed(id);
+    peer.join().unwrap();
+}
+
 pub(crate) fn an_ended_connection_is_silent_and_gives_frames_back<D: Driver>(open: Open<D>) {
     let mut rig = Rig::new(open);
     let (id, mut peer) = rig.pair(0, &SocketOptions::default());

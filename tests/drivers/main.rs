@@ -51,6 +51,8 @@ on_every_driver! {
     a_waker_on_another_thread_ends_the_wait,
     a_wake_before_the_wait_is_not_lost,
     a_wait_ends_at_its_deadline_and_not_before,
+    a_near_deadline_after_a_far_one_is_met,
+    reports_of_its_own_do_not_keep_a_driver_from_the_kernel,
     an_ended_connection_is_silent_and_gives_frames_back,
     a_slot_can_be_connected_again_after_its_end,
     a_flood_on_one_connection_does_not_starve_another,
