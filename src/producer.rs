@@ -21,7 +21,7 @@ use crate::metadata::{Cluster, PartitionDescription};
 use crate::metrics::Metrics;
 use crate::park;
 use crate::record::Record;
-use crate::shard::{self, Command, Finished, Shared, ShardError, Start, Ticket};
+use crate::shard::{self, Command, Finished, ShardError, Shared, Start, Ticket};
 use crate::topic::{self, Topic};
 
 /// How long dropping the last handle waits for what was not sent.
@@ -49,8 +49,10 @@ pub enum StartError {
         bytes: usize,
     },
     /// One shard's part of `buffer.memory` has no room for a batch. Use fewer shards or more memory.
-    #[error("buffer.memory={memory} over {shards} shards has no room for batch.size={batch_bytes}: \
-             raise buffer.memory or lower kuring.shards")]
+    #[error(
+        "buffer.memory={memory} over {shards} shards has no room for batch.size={batch_bytes}: \
+             raise buffer.memory or lower kuring.shards"
+    )]
     MemoryPerShard {
         /// `buffer.memory`.
         memory: u64,

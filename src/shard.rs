@@ -259,7 +259,10 @@ impl Turn {
     fn run(mut self) {
         let ended = catch_unwind(AssertUnwindSafe(|| while !self.turn() {}));
         if ended.is_err() {
-            tracing::error!(shard = self.number, "a sender thread failed; its records are resolved");
+            tracing::error!(
+                shard = self.number,
+                "a sender thread failed; its records are resolved"
+            );
             self.shared.failed.store(true, Release);
             self.cluster.close();
             self.sender.abandon();

@@ -46,9 +46,8 @@ impl Rings {
     fn slot(&self, partition: u32) -> &OnceLock<Arc<BatchRing>> {
         let shifted = u64::from(partition) + (1 << Self::FIRST_BITS);
         let top = shifted.ilog2();
-        let chunk = self.chunks[(top - Self::FIRST_BITS) as usize].get_or_init(|| {
-            (0..1_u64 << top).map(|_| OnceLock::new()).collect()
-        });
+        let chunk = self.chunks[(top - Self::FIRST_BITS) as usize]
+            .get_or_init(|| (0..1_u64 << top).map(|_| OnceLock::new()).collect());
         &chunk[(shifted - (1 << top)) as usize]
     }
 }
@@ -308,9 +307,7 @@ impl Topic {
             Append::NoMemory(cost) => {
                 Err(Blocked::Memory { shard: self.shard_of(partition), cost })
             }
-            Append::NoSlot => {
-                Err(Blocked::Memory { shard: self.shard_of(partition), cost: 0 })
-            }
+            Append::NoSlot => Err(Blocked::Memory { shard: self.shard_of(partition), cost: 0 }),
             Append::Closed => Err(self.closed()),
         }
     }
@@ -456,12 +453,7 @@ struct MetadataWait<'a> {
 }
 
 impl<'a> MetadataWait<'a> {
-    fn new(
-        topic: &'a Topic,
-        partition: Option<i32>,
-        started: Instant,
-        deadline: Instant,
-    ) -> Self {
+    fn new(topic: &'a Topic, partition: Option<i32>, started: Instant, deadline: Instant) -> Self {
         let ticket = topic.producer.cluster.ticket();
         Self { topic, partition, ticket, started, deadline }
     }

@@ -5,8 +5,8 @@
 //! Bounds:   one frame and one pending read per connection; one input buffer for all of them.
 //! Never:    allocates once its tables have grown; waits while it has something to report.
 //!
-//! Level-triggered: an event that was not dealt with comes again, so fairness is one read of at most
-//! `INPUT_BYTES` per connection and turn. Write interest is on only while a frame is stuck.
+//! Level-triggered: an event that was not dealt with comes again, so fairness is one read of at
+//! most `INPUT_BYTES` per connection and turn. Write interest is on only while a frame is stuck.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;

@@ -20,16 +20,15 @@
 #![expect(unsafe_code, reason = "the arena is lent to the kernel; see `Why unsafe`")]
 
 mod alarm;
+mod connection;
 mod operation;
 
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::mem;
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Range;
-use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::{Arc, Once};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -38,14 +37,13 @@ use io_uring::opcode::{Nop, PollAdd, Recv, Send, SendMsg, WriteFixed};
 use io_uring::{IoUring, Probe};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use socket2::Socket;
 use tokio::io::unix::AsyncFd;
 use tokio_uring::Runtime;
 use tokio_uring::buf::fixed::FixedBufRegistry;
 use tokio_uring::buf::{IoBuf, IoBufMut};
 
-use self::alarm::{Alarm, Board, Mark, drain_edges};
-use self::operation::{InFlight, Incoming, Message, Outgoing};
+use self::alarm::{Alarm, Board, drain_edges};
+use self::connection::Connection;
 use super::{
     ConnectionError, Driver, Event, Frame, SocketOptions, Step, Waker, memlock, sigpipe, socket,
 };
@@ -59,10 +57,6 @@ const ENTRIES: u32 = 128;
 /// some aside. Both rings together are 28 KiB, because recent kernels (6.18 does) count them as
 /// locked memory, and 64 KiB of that is a common limit in containers.
 const COMPLETIONS: u32 = 1024;
-/// Bytes of one read. Pages that are never received into are never touched.
-const INPUT_BYTES: usize = 64 * 1024;
-/// Reads of what is left in a socket whose sending side broke: 16 MiB, above any receive buffer.
-const LAST_READS_MAX: u32 = 256;
 /// How long drop waits for the kernel to hand back what it holds. Every socket is shut down by
 /// then, so this is never reached unless something is wrong with the kernel.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -71,7 +65,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 struct ArenaBuffer(Arc<BufferPool>);
 
 // SAFETY: obligation: the address stays the same and good for `bytes_total` while the value lives,
-// wherever the value moves. The arena is one mapping, unmapped when the last `Arc` of the pool goes.
+// wherever the value moves. The arena is one mapping, unmapped when the pool's last `Arc` goes.
 // Test: `a_dropped_driver_leaves_the_memory_of_frames_intact`.
 unsafe impl IoBuf for ArenaBuffer {
     fn stable_ptr(&self) -> *const u8 {
@@ -96,23 +90,6 @@ unsafe impl IoBufMut for ArenaBuffer {
     }
 
     unsafe fn set_init(&mut self, _bytes: usize) {}
-}
-
-struct Connection {
-    id: ConnectionId,
-    socket: Rc<Socket>,
-    mark: Arc<Mark>,
-    waker: std::task::Waker,
-    message: Rc<Message>,
-    connected: bool,
-    connecting: Option<InFlight<Rc<Socket>>>,
-    queued: Option<Frame>,
-    sending: Option<InFlight<Outgoing>>,
-    input: Option<Incoming>,
-    receiving: Option<InFlight<Incoming>>,
-    /// Why the connection ends; the socket is shut down from then on.
-    ending: Option<ConnectionError>,
-    last_reads: u32,
 }
 
 /// I/O by io_uring, through tokio-uring.
@@ -196,7 +173,7 @@ fn try_ring(builder: &io_uring::Builder) -> io::Result<()> {
         return Err(Errno::NOSYS.into());
     }
     let entry = Nop::new().build();
-    // SAFETY: obligation: what the entry names stays good until it completes. A no-op names nothing.
+    // SAFETY: obligation: what the entry names is good until it completes. A no-op names nothing.
     // Test: `the_probe_opens_a_ring_or_says_why_not`.
     let pushed = unsafe { ring.submission().push(&entry) };
     pushed.map_err(|_| io::ErrorKind::OutOfMemory)?;
@@ -379,192 +356,4 @@ impl Turn {
         }
         reported
     }
-}
-
-impl Connection {
-    fn new(id: ConnectionId, socket: Socket, board: &Arc<Board>) -> Self {
-        let mark = Mark::new(id.slot, board);
-        let socket = Rc::new(socket);
-        Self {
-            id,
-            waker: Arc::clone(&mark).into(),
-            mark,
-            message: Message::new(),
-            connected: false,
-            connecting: None,
-            queued: None,
-            sending: None,
-            input: Some(Incoming::new(INPUT_BYTES, &socket)),
-            receiving: None,
-            ending: None,
-            last_reads: LAST_READS_MAX,
-            socket,
-        }
-    }
-
-    /// Begins the end; the first reason stays. Every operation of the socket returns soon after.
-    fn end(&mut self, step: Step, error: io::Error) {
-        if self.ending.is_none() {
-            self.ending = Some(ConnectionError { step, error });
-            // Fails for a socket that the peer has reset: its operations return by themselves.
-            let _ = self.socket.shutdown(Shutdown::Both);
-        }
-    }
-
-    fn is_shut_down(&self) -> bool {
-        self.ending.as_ref().is_some_and(|ending| ending.step == Step::Shutdown)
-    }
-
-    /// Why the connection ended, once it has, and the kernel holds nothing of it any more.
-    fn finished(&mut self) -> Option<ConnectionError> {
-        let idle = self.connecting.is_none() && self.sending.is_none() && self.receiving.is_none();
-        if idle { self.ending.take() } else { None }
-    }
-
-    /// Polls what is under way, starts what can be; whether anything was reported.
-    fn advance(
-        &mut self,
-        registered: Option<&Range<usize>>,
-        handle: &mut dyn FnMut(Event<'_>),
-    ) -> bool {
-        self.mark.clear();
-        let mut reported = false;
-        if !self.connected {
-            reported |= self.advance_connect(handle);
-        }
-        reported |= self.advance_send(registered, handle);
-        if self.connected {
-            reported |= self.advance_receive(handle);
-        }
-        // The reader may have found the end while a frame was waiting to be sent.
-        reported | self.return_queued(handle)
-    }
-
-    fn advance_connect(&mut self, handle: &mut dyn FnMut(Event<'_>)) -> bool {
-        if self.connecting.is_none() {
-            if self.ending.is_some() {
-                return false;
-            }
-            self.connecting = Some(operation::await_connect(&self.socket));
-        }
-        if poll(&mut self.connecting, &self.waker).is_none() || self.ending.is_some() {
-            return false;
-        }
-        let result = socket::check_connected(&self.socket)
-            // From here on the ring waits for room and for bytes; a nonblocking socket would make
-            // it answer EAGAIN instead.
-            .and_then(|()| self.socket.set_nonblocking(false));
-        match result {
-            Ok(()) => {
-                self.connected = true;
-                handle(Event::Connected(self.id));
-                true
-            }
-            Err(error) => {
-                self.end(Step::Connect, error);
-                false
-            }
-        }
-    }
-
-    fn advance_send(
-        &mut self,
-        registered: Option<&Range<usize>>,
-        handle: &mut dyn FnMut(Event<'_>),
-    ) -> bool {
-        let connection = self.id;
-        if self.connected
-            && self.ending.is_none()
-            && let Some(frame) = self.queued.take()
-        {
-            match Outgoing::new(frame, &self.message, &self.socket).submit(registered) {
-                Ok(sending) => self.sending = Some(sending),
-                Err(frame) => {
-                    handle(Event::Sent { connection, frame, complete: true });
-                    return true;
-                }
-            }
-        }
-        while let Some((mut sent, answer)) = poll(&mut self.sending, &self.waker) {
-            let more = match answer {
-                Ok(bytes) => sent.cursor.advance(&sent.frame, bytes),
-                Err(error) => {
-                    if !is_transient(&error) {
-                        self.end(Step::Send, error);
-                    }
-                    true
-                }
-            };
-            let (frame, complete) = if !more {
-                (sent.frame, true)
-            } else if self.ending.is_some() {
-                (sent.frame, false)
-            } else {
-                match sent.submit(registered) {
-                    Ok(sending) => {
-                        self.sending = Some(sending);
-                        continue;
-                    }
-                    Err(frame) => (frame, true),
-                }
-            };
-            handle(Event::Sent { connection, frame, complete });
-            return true;
-        }
-        false
-    }
-
-    fn advance_receive(&mut self, handle: &mut dyn FnMut(Event<'_>)) -> bool {
-        let mut reported = false;
-        loop {
-            if let Some(input) = self.input.take() {
-                self.receiving = Some(input.submit());
-            }
-            let Some((input, answer)) = poll(&mut self.receiving, &self.waker) else {
-                return reported;
-            };
-            match answer {
-                Ok(0) => self.end(Step::PeerClosed, io::ErrorKind::UnexpectedEof.into()),
-                Err(error) if !is_transient(&error) => self.end(Step::Receive, error),
-                Ok(bytes) if !self.is_shut_down() => {
-                    handle(Event::Received(self.id, &input.bytes[..bytes]));
-                    reported = true;
-                    self.last_reads -= u32::from(self.ending.is_some());
-                    if self.last_reads > 0 {
-                        self.input = Some(input);
-                    }
-                    continue;
-                }
-                Err(_) if self.ending.is_none() => {
-                    self.input = Some(input);
-                    continue;
-                }
-                _ => {}
-            }
-            // Nothing is read any more: `input` is gone, and with it the reason to go on.
-            return reported;
-        }
-    }
-
-    fn return_queued(&mut self, handle: &mut dyn FnMut(Event<'_>)) -> bool {
-        let Some(frame) = self.queued.take_if(|_| self.ending.is_some()) else { return false };
-        handle(Event::Sent { connection: self.id, frame, complete: false });
-        true
-    }
-}
-
-/// Takes the operation's memory and answer out, if the kernel is through with it.
-fn poll<D: Unpin + 'static>(
-    operation: &mut Option<InFlight<D>>,
-    waker: &std::task::Waker,
-) -> Option<(D, io::Result<usize>)> {
-    let mut cx = Context::from_waker(waker);
-    let Poll::Ready(output) = Pin::new(operation.as_mut()?).poll(&mut cx) else { return None };
-    *operation = None;
-    Some(output)
-}
-
-/// The operation did nothing and may be repeated.
-fn is_transient(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
 }

@@ -185,7 +185,9 @@ mod tests {
     #[test]
     fn stk_1_draws_reach_every_candidate_and_nothing_else() {
         let mut seen = [0; 6];
-        (0..1000).for_each(|_| seen[draw(6, |partition| partition == 1 || partition == 4) as usize] += 1);
+        (0..1000).for_each(|_| {
+            seen[draw(6, |partition| partition == 1 || partition == 4) as usize] += 1
+        });
         assert!(seen[1] > 200 && seen[4] > 200 && seen[1] + seen[4] == 1000);
     }
 }

@@ -21,7 +21,7 @@ use rustix::time::{
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// The slots whose operations have news; so that a turn costs what is active, not what is connected.
+/// The slots whose operations have news: a turn costs what is active, not what is connected.
 #[derive(Debug, Default)]
 pub(super) struct Board {
     inner: Mutex<BoardInner>,
