@@ -12,7 +12,7 @@ use kuring::ids::ConnectionId;
 use socket2::SockRef;
 
 /// Only a failure waits this long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const POOL_BYTES: u64 = 4 << 20;
 pub(crate) const BATCH_BYTES: usize = 16 << 10;
 
@@ -161,14 +161,15 @@ impl<D: Driver> Rig<D> {
 /// Bytes that show where they belong.
 pub(crate) fn pattern(seed: u64, bytes: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    (0..bytes)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state as u8
-        })
-        .collect()
+    let mut all = Vec::with_capacity(bytes + 8);
+    while all.len() < bytes {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        all.extend_from_slice(&state.to_le_bytes());
+    }
+    all.truncate(bytes);
+    all
 }
 
 /// A frame under construction: what is on the wire, and which buffers it borrows.
