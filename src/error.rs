@@ -133,17 +133,6 @@ impl SendError {
         }
     }
 
-    /// The same error for a record of which a request has left, or has not.
-    pub(crate) fn with_possibly_written(mut self, written: bool) -> Self {
-        match &mut self {
-            Self::TimedOut { possibly_written, .. }
-            | Self::Rejected { possibly_written, .. }
-            | Self::Closed { possibly_written }
-            | Self::SenderFailed { possibly_written } => *possibly_written = written,
-            _ => {}
-        }
-        self
-    }
 }
 
 /// Why `try_send` did not take a record. The record is borrowed: the caller still has it.

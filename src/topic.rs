@@ -215,7 +215,7 @@ impl Topic {
         self.check(record)?;
         let entry = entry_of(record)?;
         if let Some(partition) = self.fixed_partition(record, count)? {
-            let memory = reserved_or_try(reserved, self.shard_of(partition));
+            let memory = self.memory(reserved, partition);
             return match self.append_to(partition, &entry, memory, reserved)? {
                 Appended::Done { delivery, .. } => Ok(delivery),
                 Appended::Full => unreachable!("only Memory::None is answered by Full"),
@@ -236,7 +236,7 @@ impl Topic {
         let mut memory = if choice.is_due(batch_bytes) {
             Memory::None
         } else {
-            reserved_or_try(reserved, self.shard_of(choice.partition))
+            self.memory(reserved, choice.partition)
         };
         loop {
             match self.append_to(choice.partition, entry, memory, reserved)? {
@@ -247,7 +247,7 @@ impl Topic {
                 // STK-5: every batch of the partition is full, so the switch that was due is made.
                 Appended::Full => {
                     choice = self.shared.sticky.switch(choice, draw());
-                    memory = reserved_or_try(reserved, self.shard_of(choice.partition));
+                    memory = self.memory(reserved, choice.partition);
                 }
             }
         }
@@ -260,6 +260,16 @@ impl Topic {
 
     fn shard_of(&self, partition: i32) -> usize {
         self.shared.entry.shard_of(partition, self.producer.shards.len())
+    }
+
+    /// The reserved bytes, if they are of the partition's shard.
+    #[inline]
+    fn memory(&self, reserved: &Reserved, partition: i32) -> Memory {
+        if reserved.bytes > 0 && reserved.shard == self.shard_of(partition) {
+            Memory::Reserved(reserved.bytes)
+        } else {
+            Memory::Try
+        }
     }
 
     /// The ring of a partition, made at its first record.
@@ -411,15 +421,6 @@ enum Appended {
 
 fn invalid(field: &'static str, value: i64) -> Blocked {
     Blocked::Rejected(SendError::InvalidField { field, value })
-}
-
-#[inline]
-fn reserved_or_try(reserved: &Reserved, shard: usize) -> Memory {
-    if reserved.bytes > 0 && reserved.shard == shard {
-        Memory::Reserved(reserved.bytes)
-    } else {
-        Memory::Try
-    }
 }
 
 /// API-2: without a timestamp, the record gets the time at which it goes into its batch.

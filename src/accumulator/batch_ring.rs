@@ -102,17 +102,16 @@ pub struct Entry<'a> {
 }
 
 impl Entry<'_> {
+    /// Bytes of key, value and headers: computed once, however often the claim is tried.
     #[inline]
+    fn content_bytes(&self) -> usize {
+        let length = |field: Option<&[u8]>| field.map(<[u8]>::len);
+        record_batch::content_bytes(length(self.key), length(self.value), self.headers)
+    }
+
     fn bytes(&self, ordinal: u32, base_timestamp: i64) -> usize {
         let delta = self.timestamp.wrapping_sub(base_timestamp);
-        let length = |field: Option<&[u8]>| field.map(<[u8]>::len);
-        record_batch::record_bytes(
-            ordinal,
-            delta,
-            length(self.key),
-            length(self.value),
-            self.headers,
-        )
+        record_batch::record_bytes_around(self.content_bytes(), ordinal, delta)
     }
 
     #[inline]
@@ -242,10 +241,11 @@ impl BatchRing {
     /// record larger than `batch.size`, which gets memory of its own.
     #[inline]
     pub fn append(&self, entry: &Entry<'_>, memory: Memory) -> Append {
+        let content = entry.content_bytes();
         let mut word = self.word.load(Acquire);
         loop {
             if word & (SEALED | CLOSED) == 0 {
-                match self.claim(word, entry) {
+                match self.claim(word, entry, content) {
                     Ok(Some(done)) => return done,
                     // Full: whoever seals it tells the shard.
                     Ok(None) => self.seal(word),
@@ -264,20 +264,20 @@ impl BatchRing {
     /// Claims, encodes and commits in the open batch of `word`. None: it does not fit. Err: the
     /// word moved on.
     #[inline]
-    fn claim(&self, word: u64, entry: &Entry<'_>) -> Result<Option<Append>, ()> {
+    fn claim(&self, word: u64, entry: &Entry<'_>, content: usize) -> Result<Option<Append>, ()> {
         let slot = &self.slots[generation_of(word) as usize % SLOTS];
         let seen = slot.load(Acquire);
         let batch = &self.accumulator.batches[batch_of(seen).ok_or(())? as usize];
         let base_timestamp = batch.base_timestamp.load(Relaxed);
         let (ordinal, offset) = (count_of(word), offset_of(word));
-        let bytes = entry.bytes(ordinal, base_timestamp);
+        let mut delta = entry.timestamp.wrapping_sub(base_timestamp);
+        let bytes = record_batch::record_bytes_around(content, ordinal, delta);
         if offset + bytes > self.accumulator.batch_limit || ordinal == COUNT_MAX {
             return Ok(None);
         }
         let claimed = word + COUNT_ONE + bytes as u64;
         // Acquire on success: the claimed range is ours after everything that was before it.
         self.word.compare_exchange(word, claimed, Acquire, Relaxed).map_err(|_| ())?;
-        let mut delta = entry.timestamp.wrapping_sub(base_timestamp);
         let now = slot.load(Acquire);
         if now != seen {
             delta = self.rebase(now, entry, ordinal, bytes, delta);

@@ -70,12 +70,20 @@ pub fn record_bytes(
     value: Option<usize>,
     headers: &[Header<'_>],
 ) -> usize {
-    let body = 1
-        + varlong_bytes(timestamp_delta)
-        + varint_bytes(ordinal as i32)
-        + field_bytes(key)
-        + field_bytes(value)
-        + headers_bytes(headers);
+    record_bytes_around(content_bytes(key, value, headers), ordinal, timestamp_delta)
+}
+
+/// Bytes of a record's key, value and headers: the part of [`record_bytes`] that depends neither on
+/// the batch nor on the place in it.
+#[inline]
+pub fn content_bytes(key: Option<usize>, value: Option<usize>, headers: &[Header<'_>]) -> usize {
+    field_bytes(key) + field_bytes(value) + headers_bytes(headers)
+}
+
+/// [`record_bytes`] of a record with so many [`content_bytes`].
+#[inline]
+pub fn record_bytes_around(content: usize, ordinal: u32, timestamp_delta: i64) -> usize {
+    let body = 1 + varlong_bytes(timestamp_delta) + varint_bytes(ordinal as i32) + content;
     varint_bytes(body as i32) + body
 }
 

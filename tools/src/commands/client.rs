@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
-use kuring::{StartError, Producer};
+use kuring::{Producer, StartError};
 
 /// The producer's settings.
 #[derive(Debug, Args)]
