@@ -50,6 +50,14 @@ impl Payloads {
         Ok(Self::List(text.split(delimiter).map(|value| value.as_bytes().into()).collect()))
     }
 
+    /// The size of every value, when they all have the same.
+    pub(super) fn uniform_bytes(&self) -> Option<usize> {
+        match self {
+            Self::Random { bytes, .. } => Some(*bytes),
+            Self::List(_) => None,
+        }
+    }
+
     /// The values one thread sends.
     pub(super) fn source(&self, seed: u64) -> Source {
         Source { payloads: self.clone(), at: 0, random: Random::new(seed) }
@@ -63,6 +71,11 @@ pub(super) struct Source {
 }
 
 impl Source {
+    #[inline]
+    pub(super) fn is_uniform(&self) -> bool {
+        matches!(self.payloads, Payloads::Random { .. })
+    }
+
     #[inline]
     pub(super) fn next(&mut self) -> &[u8] {
         match &self.payloads {

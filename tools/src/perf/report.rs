@@ -209,9 +209,8 @@ mod tests {
 
     fn collector() -> Collector {
         let mut collector = Collector::new();
-        for _ in 0..2048 {
-            collector.add(1024, Some(Duration::from_micros(1500)));
-        }
+        collector.add(2048, 2048 * 1024);
+        collector.add_latency(Duration::from_micros(1500));
         collector
     }
 
@@ -243,7 +242,7 @@ mod tests {
         ];
         let text = metrics_table("c", &metrics);
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[0], "Metric Name                                      Value");
+        assert_eq!(lines[0], "Metric Name                                        Value");
         assert_eq!(lines[1], "producer-metrics:batch-size-avg:{client-id=c}    : 0.250");
         assert_eq!(lines[2], "producer-metrics:record-send-total:{client-id=c} : 12.000");
     }

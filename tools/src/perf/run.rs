@@ -73,7 +73,9 @@ pub fn run(run: &Run<'_>) -> io::Result<Outcome> {
     for index in 0..run.threads {
         let stats = Arc::new(Mutex::new(Stats::new()));
         all_stats.push(Arc::clone(&stats));
-        workers.push(spawn(worker(run, index, start, stats), run.producer, finished.clone())?);
+        let worker = worker(run, index, start, stats);
+        let value_bytes = run.payloads.uniform_bytes().unwrap_or(0);
+        workers.push(spawn(worker, value_bytes, run.producer, finished.clone())?);
     }
     drop(finished);
     report_until_finished(run, &all_stats, start, &is_finished);
@@ -113,6 +115,7 @@ fn worker(run: &Run<'_>, index: u64, start: Instant, stats: Arc<Mutex<Stats>>) -
         index,
         threads: run.threads,
         sample_every,
+        until_sample: 0,
         warmup_records: share(run.warmup_records),
         steady_from: records.map_or(SteadyFrom::At(start + run.duration / 5), |records| {
             SteadyFrom::Record(records / 10)
@@ -123,15 +126,17 @@ fn worker(run: &Run<'_>, index: u64, start: Instant, stats: Arc<Mutex<Stats>>) -
 
 fn spawn(
     mut worker: Worker,
+    value_bytes: usize,
     producer: &Producer,
     finished: Sender<()>,
 ) -> io::Result<JoinHandle<Sent>> {
     let producer = producer.clone();
+    let value_bytes = u32::try_from(value_bytes).unwrap_or(u32::MAX);
     let name = format!("kuring-perf-{}", worker.index);
     std::thread::Builder::new().name(name).spawn(move || {
         // Held until the thread ends, however it ends: that is what the reporter waits for.
         let _finished = finished;
-        let mut outstanding = Outstanding::new();
+        let mut outstanding = Outstanding::new(value_bytes);
         let sent = worker.send_all(&mut outstanding);
         producer.blocking_flush();
         worker.finish(&mut outstanding);

@@ -32,16 +32,16 @@ impl Collector {
         Self { count: 0, bytes: 0, latencies, nanos: 0, nanos_max: 0 }
     }
 
-    #[inline]
-    pub(super) fn add(&mut self, bytes: u32, latency: Option<Duration>) {
-        self.count += 1;
-        self.bytes += u64::from(bytes);
-        if let Some(latency) = latency {
-            let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
-            self.latencies.saturating_record(nanos.max(1));
-            self.nanos += u128::from(nanos);
-            self.nanos_max = self.nanos_max.max(nanos);
-        }
+    pub(super) fn add(&mut self, count: u64, bytes: u64) {
+        self.count += count;
+        self.bytes += bytes;
+    }
+
+    pub(super) fn add_latency(&mut self, latency: Duration) {
+        let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+        self.latencies.saturating_record(nanos.max(1));
+        self.nanos += u128::from(nanos);
+        self.nanos_max = self.nanos_max.max(nanos);
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
@@ -101,6 +101,23 @@ impl Stats {
         }
     }
 
+    /// Counts records that succeeded, some of whose latencies are added besides.
+    pub(super) fn add(&mut self, count: u64, bytes: u64, is_steady: bool) {
+        self.all.add(count, bytes);
+        self.window.add(count, bytes);
+        if is_steady {
+            self.steady.add(count, bytes);
+        }
+    }
+
+    pub(super) fn add_latency(&mut self, latency: Duration, is_steady: bool) {
+        self.all.add_latency(latency);
+        self.window.add_latency(latency);
+        if is_steady {
+            self.steady.add_latency(latency);
+        }
+    }
+
     pub(super) fn fail(&mut self, kind: &'static str) {
         *self.failures.entry(kind).or_insert(0) += 1;
     }
@@ -127,8 +144,8 @@ mod tests {
     fn prf_2_only_timed_records_shape_the_latencies_but_all_are_counted() {
         let mut collector = Collector::new();
         for nanos in 1..=1000 {
-            collector.add(100, Some(Duration::from_nanos(nanos * 1000)));
-            collector.add(100, None);
+            collector.add(2, 200);
+            collector.add_latency(Duration::from_nanos(nanos * 1000));
         }
         assert_eq!((collector.count, collector.bytes), (2000, 200_000));
         assert_eq!(collector.longest(), Duration::from_millis(1));
@@ -141,13 +158,15 @@ mod tests {
     #[test]
     fn merging_adds_counts_latencies_and_failures() {
         let mut first = Stats::new();
-        first.all.add(10, Some(Duration::from_micros(5)));
+        first.add(1, 10, false);
+        first.add_latency(Duration::from_micros(5), false);
         first.fail("timed-out");
         let mut second = first.clone();
-        second.all.add(10, Some(Duration::from_micros(50)));
+        second.add(1, 10, true);
+        second.add_latency(Duration::from_micros(50), true);
         second.fail("closed");
         first.merge(&second);
-        assert_eq!((first.all.count, first.failed()), (3, 3));
+        assert_eq!((first.all.count, first.steady.count, first.failed()), (3, 1, 3));
         assert_eq!(first.failures["timed-out"], 2);
         assert_eq!(first.all.longest(), Duration::from_micros(50));
     }

@@ -3,26 +3,30 @@
 //! Never:    allocates between the end of its warm-up and its last send.
 #![forbid(unsafe_code)]
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use kuring::{Record, SendError, Topic};
 
-use super::outstanding::Outstanding;
+use super::outstanding::{CHUNK_RECORDS, Chunk, Outstanding};
 use super::payload::Source;
 use super::schedule::Schedule;
 use super::stats::Stats;
 use crate::allocations;
-use crate::clock::now;
+use crate::clock::{now, wait_until};
 use crate::commands::concerns_one_record;
-
-/// Records between two looks at the clock and at the verdicts.
-const SETTLE_EVERY: u64 = 256;
 
 /// When a thread has sent enough.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum End {
     Records(u64),
+    At(Instant),
+}
+
+/// From when on allocations count as the steady state's.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum SteadyFrom {
+    Record(u64),
     At(Instant),
 }
 
@@ -36,17 +40,11 @@ pub(super) struct Worker {
     pub(super) threads: u64,
     /// Every n-th record is timed (PRF-3); every one when there is a schedule.
     pub(super) sample_every: u64,
+    pub(super) until_sample: u64,
     /// This thread's share of the warm-up records (PRF-5).
     pub(super) warmup_records: u64,
     pub(super) steady_from: SteadyFrom,
     pub(super) stats: Arc<Mutex<Stats>>,
-}
-
-/// From when on allocations count as the steady state's.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum SteadyFrom {
-    Record(u64),
-    At(Instant),
 }
 
 /// What a thread tells at its end, besides its stats.
@@ -67,33 +65,27 @@ impl Worker {
     pub(super) fn send_all(&mut self, outstanding: &mut Outstanding) -> Sent {
         let mut sent = Sent::default();
         let mut allocations_before = None;
-        let mut until_timed = 0;
         loop {
-            if sent.records.is_multiple_of(SETTLE_EVERY) {
-                self.settle(outstanding);
-                if allocations_before.is_none() && self.is_past_warm_up(sent.records) {
-                    allocations_before = Some(allocations::count());
-                }
-                if let End::At(end) = self.end
-                    && now() >= end
-                {
-                    break;
-                }
-            }
-            if let End::Records(records) = self.end
-                && sent.records >= records
-            {
+            let records = self.records_before_the_next_look(sent.records);
+            if records == 0 {
                 break;
             }
-            let start = self.start_of(sent.records, &mut until_timed, outstanding);
+            if allocations_before.is_none() && self.is_past_warm_up(sent.records) {
+                allocations_before = Some(allocations::count());
+            }
             let is_steady = self.warmup_records > 0 && sent.records >= self.warmup_records;
             if is_steady && sent.steady_since.is_none() {
-                sent.steady_since = Some(start.unwrap_or_else(now));
+                sent.steady_since = Some(now());
             }
-            sent.records += 1;
-            if let Err(error) = self.send(start, is_steady, outstanding)
-                && !concerns_one_record(&error)
-            {
+            let Some(mut chunk) = outstanding.open(is_steady) else {
+                outstanding.wait();
+                outstanding.settle(&mut lock(&self.stats));
+                continue;
+            };
+            let filled = self.fill(&mut chunk, records, &mut sent.records);
+            outstanding.close(chunk);
+            outstanding.settle(&mut lock(&self.stats));
+            if let Err(error) = filled {
                 sent.stopped_by = Some(error);
                 break;
             }
@@ -103,63 +95,22 @@ impl Worker {
     }
 
     /// Waits for every verdict that is outstanding, and counts it.
-    pub(super) fn finish(&mut self, outstanding: &mut Outstanding) {
+    pub(super) fn finish(&self, outstanding: &mut Outstanding) {
         while outstanding.wait() {
-            self.settle(outstanding);
+            outstanding.settle(&mut lock(&self.stats));
         }
     }
 
-    /// When the record starts, if it is timed; with a schedule, waits for that time.
-    #[inline]
-    fn start_of(
-        &self,
-        sent: u64,
-        until_timed: &mut u64,
-        outstanding: &mut Outstanding,
-    ) -> Option<Instant> {
-        if let Some(schedule) = &self.schedule {
-            let intended = schedule.intended(sent * self.threads + self.index);
-            if intended > now() {
-                self.settle(outstanding);
-                crate::clock::wait_until(intended);
-            }
-            return Some(intended);
-        }
-        if *until_timed == 0 {
-            *until_timed = self.sample_every - 1;
-            return Some(now());
-        }
-        *until_timed -= 1;
-        None
-    }
-
-    #[inline]
-    fn send(
-        &mut self,
-        start: Option<Instant>,
-        is_steady: bool,
-        outstanding: &mut Outstanding,
-    ) -> Result<(), SendError> {
-        if outstanding.is_full() {
-            outstanding.wait();
-            self.settle(outstanding);
-        }
-        let value = self.values.next();
-        match self.topic.blocking_send(Record::new().value(value)) {
-            Ok(delivery) => {
-                let bytes = u32::try_from(value.len()).unwrap_or(u32::MAX);
-                outstanding.push(delivery, bytes, start, is_steady);
-                Ok(())
-            }
-            Err(error) => {
-                lock(&self.stats).fail(error.kind_name());
-                Err(error)
-            }
-        }
-    }
-
-    fn settle(&self, outstanding: &mut Outstanding) {
-        outstanding.settle(&mut lock(&self.stats));
+    /// Up to a chunk; never across the end of the warm-up; 0 at the end.
+    fn records_before_the_next_look(&self, sent: u64) -> u64 {
+        let left = match self.end {
+            End::Records(records) => records - sent,
+            End::At(end) if now() >= end => 0,
+            End::At(_) => u64::MAX,
+        };
+        let left_to_warm_up = self.warmup_records.saturating_sub(sent);
+        let left = if left_to_warm_up > 0 { left.min(left_to_warm_up) } else { left };
+        left.min(CHUNK_RECORDS as u64)
     }
 
     fn is_past_warm_up(&self, sent: u64) -> bool {
@@ -168,10 +119,59 @@ impl Worker {
             SteadyFrom::At(instant) => now() >= instant,
         }
     }
+
+    /// Sends up to `records`; with a schedule, those that are due by the time the first one is.
+    fn fill(&mut self, chunk: &mut Chunk, records: u64, sent: &mut u64) -> Result<(), SendError> {
+        let mut due = None;
+        for _ in 0..records {
+            if let Some(schedule) = &self.schedule {
+                let intended = schedule.intended(*sent * self.threads + self.index);
+                match due {
+                    None => {
+                        wait_until(intended);
+                        due = Some(now());
+                    }
+                    // Verdicts are looked at while waiting for the next ones, not before it.
+                    Some(due) if intended > due => return Ok(()),
+                    Some(_) => {}
+                }
+                chunk.time_next(intended);
+            } else if self.until_sample == 0 {
+                self.until_sample = self.sample_every - 1;
+                chunk.time_next(now());
+            } else {
+                self.until_sample -= 1;
+            }
+            *sent += 1;
+            self.send(chunk)?;
+        }
+        Ok(())
+    }
+
+    /// Fails only when further records would not do better.
+    #[inline]
+    fn send(&mut self, chunk: &mut Chunk) -> Result<(), SendError> {
+        let is_uniform = self.values.is_uniform();
+        let value = self.values.next();
+        match self.topic.blocking_send(Record::new().value(value)) {
+            Ok(delivery) => {
+                chunk.push(delivery);
+                if !is_uniform {
+                    chunk.push_bytes(u32::try_from(value.len()).unwrap_or(u32::MAX));
+                }
+                Ok(())
+            }
+            Err(error) => {
+                chunk.forget_next();
+                lock(&self.stats).fail(error.kind_name());
+                if concerns_one_record(&error) { Ok(()) } else { Err(error) }
+            }
+        }
+    }
 }
 
 /// Counting is all that happens under the lock, so a count that was cut short is no worse than
 /// none.
-pub(super) fn lock(stats: &Mutex<Stats>) -> std::sync::MutexGuard<'_, Stats> {
+pub(super) fn lock(stats: &Mutex<Stats>) -> MutexGuard<'_, Stats> {
     stats.lock().unwrap_or_else(PoisonError::into_inner)
 }
