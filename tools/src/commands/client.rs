@@ -77,7 +77,7 @@ impl ClientArgs {
     /// Makes the producer; `brokers` wins over every setting.
     ///
     /// # Errors
-    /// What the settings say wrong.
+    /// What the settings say wrong, or why the sender cannot run.
     pub(super) fn producer(
         &self,
         client_id: &str,
