@@ -117,20 +117,14 @@ impl Console {
     /// Sends line after line until the input ends or sending has become pointless.
     fn send_lines(&mut self, input: &mut impl BufRead) -> io::Result<()> {
         let mut line = Vec::new();
-        let mut number = 0;
-        loop {
-            line.clear();
-            if (&mut *input).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
-                return Ok(());
-            }
-            number += 1;
-            let is_whole = line.last() == Some(&b'\n');
-            if is_whole {
-                line.pop();
-            } else if line.len() as u64 == LINE_BYTES_MAX {
-                self.tally.fail(number, &"the line is longer than 100 MiB", false);
-                skip_line(input)?;
-                continue;
+        for number in 1.. {
+            match read_line(input, LINE_BYTES_MAX, &mut line)? {
+                Line::End => return Ok(()),
+                Line::TooLong => {
+                    self.tally.fail(number, &"the line is longer than 100 MiB", false);
+                    continue;
+                }
+                Line::Whole => {}
             }
             if let Err(error) = self.send(number, &line) {
                 self.tally.fail(number, &error, error.possibly_written());
@@ -140,6 +134,7 @@ impl Console {
                 }
             }
         }
+        Ok(())
     }
 
     fn send(&mut self, number: u64, line: &[u8]) -> Result<(), SendError> {
@@ -179,6 +174,32 @@ impl Console {
     }
 }
 
+/// What was read.
+#[derive(Debug, PartialEq, Eq)]
+enum Line {
+    Whole,
+    /// It was dropped, up to its end.
+    TooLong,
+    End,
+}
+
+/// Reads up to the next newline, which is not part of the line; the last line may lack it. Every
+/// other byte stays as it is, a carriage return included.
+fn read_line(input: &mut impl BufRead, bytes_max: u64, line: &mut Vec<u8>) -> io::Result<Line> {
+    line.clear();
+    // One byte more, for the newline.
+    if input.take(bytes_max + 1).read_until(b'\n', line)? == 0 {
+        return Ok(Line::End);
+    }
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    } else if line.len() as u64 > bytes_max {
+        skip_line(input)?;
+        return Ok(Line::TooLong);
+    }
+    Ok(Line::Whole)
+}
+
 /// Drops the rest of a line that is too long.
 fn skip_line(input: &mut impl BufRead) -> io::Result<()> {
     loop {
@@ -211,12 +232,34 @@ mod tests {
         assert_eq!(find(b"", b":"), None);
     }
 
+    fn lines(mut input: &[u8]) -> Vec<Result<Vec<u8>, ()>> {
+        let mut line = Vec::new();
+        let mut all = Vec::new();
+        loop {
+            match read_line(&mut input, 5, &mut line).unwrap() {
+                Line::End => return all,
+                Line::Whole => all.push(Ok(line.clone())),
+                Line::TooLong => all.push(Err(())),
+            }
+        }
+    }
+
     #[test]
-    fn the_rest_of_a_line_that_is_too_long_is_dropped_up_to_the_next_line() {
-        let mut input = &b"rest of it\nnext"[..];
-        skip_line(&mut input).unwrap();
-        assert_eq!(input, b"next");
-        skip_line(&mut input).unwrap();
-        assert_eq!(input, b"");
+    fn lines_keep_every_byte_but_their_newline() {
+        let whole = |text: &[u8]| Ok(text.to_vec());
+        assert_eq!(lines(b""), []);
+        assert_eq!(lines(b"\n"), [whole(b"")]);
+        assert_eq!(
+            lines(b"a\r\n\0\xff\n\nlast"),
+            [whole(b"a\r"), whole(b"\0\xff"), whole(b""), whole(b"last")]
+        );
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_dropped_up_to_the_next_one() {
+        assert_eq!(
+            lines(b"12345\n123456\n1234567890\nok\n1234567"),
+            [Ok(b"12345".to_vec()), Err(()), Err(()), Ok(b"ok".to_vec()), Err(())]
+        );
     }
 }

@@ -1,0 +1,153 @@
+//! `kuring sink` and `kuring produce` as a user runs them.
+#![forbid(unsafe_code)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Output, Stdio};
+
+use kuring_tools::sink::{Sink, SinkHandle, SinkOptions};
+use rustix::process::{Pid, Signal, kill_process};
+
+fn kuring() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kuring"));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn verifying() -> SinkHandle {
+    Sink::start(&SinkOptions { verify: true, ..SinkOptions::default() }).unwrap()
+}
+
+fn produce(sink: &SinkHandle, arguments: &[&str], input: &[u8]) -> Output {
+    let server = sink.address().to_string();
+    let mut child = kuring()
+        .args(["produce", "--bootstrap-server", &server, "--topic", "lines"])
+        .args(arguments)
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn produce_sends_every_line_whatever_its_bytes() {
+    let sink = verifying();
+    let output = produce(&sink, &[], b"one\r\n\n\xff\x00\nlast without newline");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(stderr(&output), "");
+    let totals = sink.stop().unwrap().totals;
+    assert_eq!((totals.records, totals.first_error), (4, None));
+    // Each batch is 61 bytes, each record 7 bytes of fields and its value.
+    assert_eq!(totals.batch_bytes, totals.batches * 61 + 4 * 7 + (4 + 2 + 20));
+}
+
+#[test]
+fn produce_of_an_empty_input_sends_nothing_and_succeeds() {
+    let sink = verifying();
+    let output = produce(&sink, &[], b"");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let mut command = kuring();
+    command.stdin(Stdio::null()).args(["produce", "--topic", "lines", "--bootstrap-server"]);
+    let output = command.arg(sink.address().to_string()).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(sink.totals().records, 0);
+}
+
+#[test]
+fn produce_takes_a_hundred_thousand_lines() {
+    let sink = verifying();
+    let input: String =
+        (0..100_000).map(|number| format!("key{number}\tvalue{number}\n")).collect();
+    let output = produce(&sink, &["--key-separator", "\\t"], input.as_bytes());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let totals = sink.stop().unwrap().totals;
+    assert_eq!((totals.records, totals.first_error), (100_000, None));
+}
+
+#[test]
+fn produce_counts_lines_without_a_separator_and_lines_too_large_as_failed() {
+    let sink = verifying();
+    let input = [&b"a:1\nnothing\nb:2\nc:"[..], &vec![b'x'; 3_000_000], b"\nd:4\n"].concat();
+    let output = produce(&sink, &["--key-separator", ":"], &input);
+    assert_eq!(output.status.code(), Some(1));
+    let errors = stderr(&output);
+    assert!(errors.contains("line 2: there is no key separator"), "{errors}");
+    assert!(errors.contains("line 4: the record needs"), "{errors}");
+    assert!(errors.contains("3 records acknowledged, 2 failed (0 of them possibly"), "{errors}");
+    assert_eq!(sink.totals().records, 3);
+}
+
+#[test]
+fn produce_stops_with_status_1_when_no_broker_answers() {
+    let mut child = kuring()
+        .args(["produce", "--bootstrap-server", "127.0.0.1:1", "--topic", "lines"])
+        .args(["--command-property", "max.block.ms=300"])
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"one\ntwo\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let errors = stderr(&output);
+    assert!(errors.contains("stopped at line 1"), "{errors}");
+    assert!(errors.contains("0 records acknowledged, 1 failed"), "{errors}");
+}
+
+#[test]
+fn produce_without_a_broker_says_what_is_missing() {
+    let output = kuring().args(["produce", "--topic", "lines"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("--bootstrap-server"), "{}", stderr(&output));
+}
+
+/// A running `kuring sink` and the address it printed.
+fn sink_process(arguments: &[&str]) -> (Child, BufReader<std::process::ChildStdout>, String) {
+    let mut child =
+        kuring().args(["sink", "--listen", "127.0.0.1:0"]).args(arguments).spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+    (child, output, address)
+}
+
+/// Ends it as a user does, and returns its exit status and what it printed last.
+fn end(mut child: Child, mut output: BufReader<std::process::ChildStdout>) -> (i32, String) {
+    let pid = Pid::from_child(&child);
+    kill_process(pid, Signal::TERM).unwrap();
+    let mut text = String::new();
+    output.read_to_string(&mut text).unwrap();
+    (child.wait().unwrap().code().unwrap(), text)
+}
+
+#[test]
+fn the_sink_command_prints_its_totals_when_it_is_told_to_end() {
+    let (child, output, address) = sink_process(&["--partitions", "3", "--verify"]);
+    let perf = kuring()
+        .args(["perf", "--num-records", "5000", "--bootstrap-server", &address])
+        .output()
+        .unwrap();
+    assert!(perf.status.success(), "{}", stderr(&perf));
+    let (code, text) = end(child, output);
+    assert_eq!(code, 0);
+    assert!(text.contains(" records 5000, "), "{text}");
+    assert!(text.contains("InitProducerId 1, "), "{text}");
+    assert!(text.contains("cpu user "), "{text}");
+}
+
+#[test]
+fn the_sink_command_ends_with_status_1_after_a_wrong_batch() {
+    let (child, output, address) = sink_process(&["--verify"]);
+    let blast = b"\0\0\0\x50\0\0\0\x03\0\0\0\x01\xff\xff\xff\xff\xff\xff\0\0\0\0\0\0\0\x01\0\x01t\
+        \0\0\0\x01\0\0\0\0\0\0\0\x2b";
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.write_all(blast).unwrap();
+    stream.write_all(&[0; 43]).unwrap();
+    let mut answer = [0; 8];
+    stream.read_exact(&mut answer).unwrap();
+    let (code, text) = end(child, output);
+    assert_eq!(code, 1);
+    assert!(text.contains("wrong batches 1, the first: t-0: a batch of 43 bytes"), "{text}");
+}
