@@ -200,7 +200,7 @@ fn pop_free() -> Option<u32> {
 /// there. Works on any async runtime and on none ([`wait`](Self::wait)). Dropping it loses nothing:
 /// the record is still sent. 16 bytes; allocates nothing.
 #[derive(Debug)]
-#[must_use = "a delivery says whether the record was written; drop it explicitly if that is no matter"]
+#[must_use = "a delivery says whether the record was written; drop it if that does not matter"]
 pub struct Delivery {
     cell: CellIndex,
     ordinal: u32,

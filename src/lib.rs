@@ -1,4 +1,137 @@
 //! Kuring: a Kafka producer for Linux services that care about microseconds.
+//!
+//! Application threads encode each record once, straight into the memory it is sent from. One
+//! sender thread per core, pinned if asked, moves that memory to the brokers by io_uring (or epoll
+//! where io_uring is not allowed) and resolves a promise per record. Nothing is allocated per
+//! record, per batch or per request once the traffic is steady.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use kuring::{Producer, Record};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let producer = Producer::builder().bootstrap_servers("localhost:9092").build()?;
+//! let topic = producer.topic("events");
+//! let delivery = topic.blocking_send(Record::new().key("user-7").value("clicked"))?;
+//! println!("offset {:?}", delivery.wait()?.offset);
+//! producer.close(Duration::from_secs(5));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! In async code, `topic.send(record).await?` gives the same [`Delivery`], which is itself a
+//! future; no runtime is needed and none is assumed.
+//!
+//! # What users touch
+//!
+//! [`Producer`] (built by [`ConfigBuilder`], from typed setters or Kafka's property names) gives
+//! [`Topic`] handles. A handle takes a [`Record`] by [`send`](Topic::send) (waits for memory and
+//! metadata, at most `max.block.ms`), [`try_send`](Topic::try_send) (never waits),
+//! [`blocking_send`](Topic::blocking_send) or [`send_batch`](Topic::send_batch), and gives back a
+//! [`Delivery`]. [`Producer::close`] ends everything and counts it up in a [`Summary`].
+//!
+//! # What is promised
+//!
+//! Every record that was accepted gets exactly one verdict, on every path, a panic of a sender
+//! thread included:
+//!
+//! | verdict | how it shows | sent again |
+//! |---|---|---|
+//! | acknowledged | `Ok` with partition, offset, timestamp | is not needed |
+//! | definitely not written | error, [`possibly_written()`][written] is false | cannot duplicate |
+//! | possibly written | error, [`possibly_written()`][written] is true | may duplicate |
+//!
+//! [written]: SendError::possibly_written
+//!
+//! - Records that one thread sends to one partition are written in that order. With idempotence,
+//!   which is on by default, that holds through retries with five requests in flight, and each
+//!   record is written once per producer session.
+//! - Dropping a [`Delivery`] loses nothing; neither does dropping the future of a send that was
+//!   not ready, because then nothing was sent.
+//! - Memory is returned to the pool only when the broker has answered or the connection is gone,
+//!   *and* the kernel has given back every operation on it. Timeouts, close and panics resolve
+//!   deliveries early; they never release bytes early.
+//! - Memory is bounded: `buffer.memory` for records, and every length that a broker sends is
+//!   checked against the bytes that are there before anything is allocated for it.
+//!
+//! # Threads
+//!
+//! - *Application threads*, any number: choose the partition, claim room in its open batch, encode
+//!   there, commit. They take no lock and make no system call, unless their record opens or fills a
+//!   batch while the shard sleeps (then one write to an eventfd), or memory or metadata is missing.
+//! - *Shards*, `kuring-<n>`, one unless `kuring.shards` or `kuring.affinity` say otherwise: all
+//!   I/O, all protocol, all timers of their partitions. Pinned by `kuring.affinity`. They run no
+//!   user code except the wakers of deliveries that are being awaited.
+//! - *The resolver*: host names, away from the shards, since the system's resolver blocks.
+//!
+//! # The life of a record
+//!
+//! 1. [`Topic::send`] reads the topic's partition count and chooses: the partition that the record
+//!    names, the murmur2 hash of its key as in Java, or the sticky partition of this thread.
+//! 2. It *claims* room in the partition's open batch with one atomic operation on a word that holds
+//!    state, generation, record count and byte offset. The exact size is known by then, so batches
+//!    have no holes. A full batch is *sealed* and the next one opened, in a buffer of the arena.
+//! 3. It encodes the record into the claimed bytes and *commits* with one release add. Nothing
+//!    between claim and commit can fail or run foreign code.
+//! 4. The batch is sealed when it is full, when `linger.ms` is over, when memory is short, on flush
+//!    and on close. Its shard takes it, *stamps* producer id, epoch, base sequence and checksum,
+//!    and puts it into the next request for its leader, with one batch of every other ready
+//!    partition.
+//! 5. The driver sends the request from the arena, in place. While the kernel holds the bytes they
+//!    are *lent*; a retry sends the same bytes again.
+//! 6. The broker's answer, a timeout or close gives the batch its verdict. That resolves all of its
+//!    deliveries through one cell; a record's offset is the batch's plus its place in it.
+//! 7. When the verdict is there and nothing is lent any more, the buffer is *released*.
+//!
+//! # Words
+//!
+//! Kafka's own words wherever it has one.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | record | key, value, headers, timestamp: what is sent |
+//! | batch | records of one partition in Kafka's format v2: the unit of sequence, checksum, retry |
+//! | batch ring | one partition's bounded ring of batches between the appenders and the shard |
+//! | buffer | a fixed piece of the arena that one batch lives in |
+//! | arena, buffer pool | the memory of a shard, registered with the kernel; its free list |
+//! | shard | one sender thread with its ring, arena, partitions and connections |
+//! | sender | the pure state machine inside a shard: decides, touches no socket, clock or thread |
+//! | driver | the I/O under a shard: `tokio-uring` or `epoll` |
+//! | connection | one broker's protocol state in one shard; one send at a time in the kernel |
+//! | snapshot | the immutable cluster metadata that everyone reads |
+//! | delivery | the promise for one record; a verdict resolves it exactly once |
+//! | verdict | acknowledged, definitely not written, or possibly written |
+//!
+//! # Layers
+//!
+//! A folder is a layer, imports point down, and `tests/tidy` holds the table. From top to bottom:
+//!
+//! - `producer`, `topic`: what users hold.
+//! - `shard`: the loop that joins a sender and a driver, and decides nothing.
+//! - `metrics`: what shards publish.
+//! - `sender`: what is sent when, what is tried again, and what each record's verdict is.
+//!   `handle_*` is the world telling it, `poll_*` is it telling the world; time and randomness are
+//!   arguments, so it runs the same in a test with a virtual clock.
+//! - `driver`: sockets in, completions out, no Kafka.
+//! - `accumulator`: the batch rings, the arena, and who waits for memory.
+//! - `metadata`, `partitioner`: the snapshot; which partition a record goes to.
+//! - `delivery`, `error`, `record`: what users get and give.
+//! - `protocol`: the wire: bounded reader, encoders, record batches, error codes. Does no I/O.
+//! - `config`, `ids`, `clock`, `park`: settings, newtypes, the only clock, blocking on a future.
+//!
+//! A partition belongs to one shard for the producer's life, `(topic hash + partition) % shards`,
+//! so one thread owns its order, its sequence numbers and its retries. A shard connects to every
+//! broker that leads one of its partitions, and has a producer id of its own.
+//!
+//! `unsafe` stands in three files (the claimed ranges, the arena, the submissions to the kernel);
+//! each block names its obligation, what upholds it, and the test that would break.
+//!
+//! # Reading order
+//!
+//! `ids` -> `record` -> `accumulator/batch` -> `accumulator/batch_ring` -> `sender/mod` ->
+//! `sender/partition` -> `shard`. An hour.
+#![deny(unsafe_code)]
 
 #[doc(hidden)]
 pub mod accumulator;

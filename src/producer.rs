@@ -48,7 +48,8 @@ pub enum StartError {
         /// The setting.
         bytes: usize,
     },
-    /// One shard's part of `buffer.memory` has no room for a batch. Use fewer shards or more memory.
+    /// One shard's part of `buffer.memory` has no room for a batch. Use fewer shards or more
+    /// memory.
     #[error(
         "buffer.memory={memory} over {shards} shards has no room for batch.size={batch_bytes}: \
              raise buffer.memory or lower kuring.shards"
@@ -219,8 +220,8 @@ impl Producer {
         &self.inner().settings
     }
 
-    /// A handle to a topic. No I/O, no error: whether the topic exists shows when something is sent.
-    /// Looks the name up under a lock: keep the handle.
+    /// A handle to a topic. No I/O, no error: whether the topic exists shows when something is
+    /// sent. Looks the name up under a lock: keep the handle.
     #[must_use]
     pub fn topic(&self, name: &str) -> Topic {
         let inner = self.inner();

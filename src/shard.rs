@@ -2,7 +2,8 @@
 //!
 //! Owns:     the thread, its clock, the driver, the commands of the application threads.
 //! Thread:   `kuring-<n>`, pinned as the affinity setting says.
-//! Never:    blocks except in the driver's wait; runs user code other than the wakers of deliveries.
+//! Never:    blocks except in the driver's wait; runs user code other than the wakers of
+//!           deliveries.
 #![forbid(unsafe_code)]
 
 use std::future::Future;

@@ -286,9 +286,9 @@ impl BatchRing {
         Ok(Some(self.write(Claim { batch: index, offset, bytes }, entry, ordinal, delta)))
     }
 
-    /// Appends as many of `count` records to the open batch as fit, with one claim; returns how many
-    /// and their bytes. Zero when there is no open batch or no room: [`append`](Self::append) then
-    /// does what is needed. Pushes one delivery per record taken.
+    /// Appends as many of `count` records to the open batch as fit, with one claim; returns how
+    /// many and their bytes. Zero when there is no open batch or no room: [`append`](Self::append)
+    /// then does what is needed. Pushes one delivery per record taken.
     pub fn append_run<'e>(
         &self,
         count: usize,

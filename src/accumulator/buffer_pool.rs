@@ -85,8 +85,8 @@ impl Arena {
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        // SAFETY: obligation: nothing uses the mapping any more. Every loan, buffer and driver holds
-        // an `Arc` of the pool that owns this arena. Test: `a_loan_keeps_the_arena_alive`.
+        // SAFETY: obligation: nothing uses the mapping any more. Every loan, buffer and driver
+        // holds an `Arc` of the pool that owns this arena. Test: `a_loan_keeps_the_arena_alive`.
         let result = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.bytes) };
         debug_assert!(result.is_ok(), "munmap of the arena failed");
     }
@@ -340,8 +340,8 @@ impl BufferPool {
     #[cfg(debug_assertions)]
     fn poison(&self, index: BufferIndex) {
         let bytes = HEAD_ROOM_BYTES + self.area_of(index) + TAIL_ROOM_BYTES;
-        // SAFETY: obligation: `bytes` from base are writable and nobody else uses them. They are the
-        // buffer's own; `release` asserted that no loan is left, and the batch is retired.
+        // SAFETY: obligation: `bytes` from base are writable and nobody else uses them. They are
+        // the buffer's own; `release` asserted that no loan is left, and the batch is retired.
         // Test: `k19012_1_a_lent_buffer_is_never_handed_out_again`.
         unsafe { std::ptr::write_bytes(self.base_of(index).as_ptr(), POISON, bytes) };
     }
@@ -379,8 +379,8 @@ pub struct Loan {
 impl Loan {
     /// The lent bytes. Nobody writes to them while the loan lives: the batch is sealed.
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: obligation: initialised, in bounds, not written while borrowed. `lend` checked the
-        // bounds; the sender lends only what it stamped, and re-stamps only at zero loans.
+        // SAFETY: obligation: initialised, in bounds, not written while borrowed. `lend` checked
+        // the bounds; the sender lends only what it stamped, and re-stamps only at zero loans.
         // Test: `k19012_1_a_lent_buffer_is_never_handed_out_again`.
         unsafe { std::slice::from_raw_parts(self.as_ptr(), self.len()) }
     }

@@ -18,7 +18,8 @@ pub enum Part {
 }
 
 /// A request on its way. The driver owns it from `send` until it gives it back in
-/// [`Event::Sent`](crate::driver::Event::Sent), and gives it back only when the kernel holds nothing of it.
+/// [`Event::Sent`](crate::driver::Event::Sent), and gives it back only when the kernel holds
+/// nothing of it.
 #[derive(Debug, Default)]
 pub struct Frame {
     /// The sender's own mark; a driver does not read it.

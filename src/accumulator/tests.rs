@@ -1,4 +1,5 @@
 //! The ring, the batches and the pool together: what the appenders write is what the shard takes.
+#![forbid(unsafe_code)]
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -180,8 +181,8 @@ fn k19012_4_a_lent_batch_cannot_be_stamped_again() {
     retire(&accumulator, &batch);
 }
 
-/// Many threads append stamped values while this thread takes, seals and recycles: every value comes
-/// out once, each thread's in order. Small memory, so that buffers are reused all the time.
+/// Many threads append stamped values while this thread takes, seals and recycles: every value
+/// comes out once, each thread's in order. Small memory, so that buffers are reused all the time.
 fn hammer(batch_bytes: usize, each: u64) {
     let accumulator = accumulator(64 * 1500, batch_bytes);
     let ring = ring(&accumulator);

@@ -349,8 +349,8 @@ fn find(connections: &mut [Option<Connection>], id: ConnectionId) -> Option<&mut
 
 fn watch(epoll: &OwnedFd, connection: &mut Connection, wanted: EventFlags) -> io::Result<()> {
     if wanted != connection.interest {
-        let data = EventData::new_u64(mark(connection.id));
-        epoll::modify(epoll, &connection.socket, data, wanted)?;
+        let label = EventData::new_u64(mark(connection.id));
+        epoll::modify(epoll, &connection.socket, label, wanted)?;
         connection.interest = wanted;
     }
     Ok(())

@@ -3,8 +3,8 @@
 //! Owns:     per topic, a choice for each of [`STRIPES`] groups of threads, so that threads rarely
 //!           meet on one partition.
 //! Thread:   any; threads of one stripe share its choice, as all threads do in Java.
-//! Never:    locks. Two threads of one stripe may lose each other's byte counts; a switch then comes
-//!           a little later, which nothing depends on.
+//! Never:    locks. Two threads of one stripe may lose each other's byte counts; a switch then
+//!           comes a little later, which nothing depends on.
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;

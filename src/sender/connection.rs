@@ -252,12 +252,12 @@ impl Sender {
         if answer.error != ErrorCode::None {
             return Err(AnswerError::Refused(answer.error));
         }
-        let common = |api: ApiKey| negotiate(api.versions(), answer.range(api)?);
+        let agreed = |api: ApiKey| negotiate(api.versions(), answer.range(api)?);
         let node = &mut self.nodes[index as usize];
         node.versions = Versions {
-            produce: common(ApiKey::Produce),
-            metadata: common(ApiKey::Metadata),
-            init_producer_id: common(ApiKey::InitProducerId),
+            produce: agreed(ApiKey::Produce),
+            metadata: agreed(ApiKey::Metadata),
+            init_producer_id: agreed(ApiKey::InitProducerId),
         };
         node.link = Link::Up;
         node.failures = 0;
@@ -267,8 +267,8 @@ impl Sender {
         Ok(())
     }
 
-    /// NET-5: the broker asks for a rest; the deadline never moves back. Requests under way get that
-    /// much longer (NET-4).
+    /// NET-5: the broker asks for a rest; the deadline never moves back. Requests under way get
+    /// that much longer (NET-4).
     pub(super) fn throttle(&mut self, index: u32, ms: u64, applies: bool, now: Instant) {
         if ms == 0 || !applies {
             return;

@@ -22,7 +22,8 @@ const PARTITION_OVERHEAD_BYTES: usize = 64;
 const TOPIC_IDS_FROM: i16 = 13;
 
 impl Sender {
-    /// Whether the partition's first batch may go out now: RDY-3, ORD-1, ORD-2, ORD-4, DRN-5, DRN-6.
+    /// Whether the partition's first batch may go out now: RDY-3, ORD-1, ORD-2, ORD-4, DRN-5,
+    /// DRN-6.
     pub(super) fn is_sendable(&self, index: u32, now: Instant) -> bool {
         let partition = &self.partitions[index as usize];
         let Some(&batch) = partition.queue.front() else { return false };

@@ -51,7 +51,8 @@ use crate::error::SendError;
 use crate::ids::{BrokerId, ConnectionId};
 use crate::metadata::{Cluster, Snapshot};
 
-/// How long the sender waits before it looks again at a ring in which a writer is between two steps.
+/// How long the sender waits before it looks again at a ring in which a writer is between two
+/// steps.
 const LOOK_AGAIN: Duration = Duration::from_micros(100);
 
 /// What the sender wants done.
@@ -358,7 +359,8 @@ impl Sender {
         self.timers.arm(&mut partition.armed, Timer::Partition(index), at);
     }
 
-    /// Puts the partition on its leader's ready list if its first batch may be sent; arms its timer.
+    /// Puts the partition on its leader's ready list if its first batch may be sent; arms its
+    /// timer.
     fn place(&mut self, index: u32, now: Instant) {
         self.arm_expiry(index);
         if !self.is_sendable(index, now) {

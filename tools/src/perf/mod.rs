@@ -4,7 +4,8 @@
 //! order, looks at their verdicts now and then, and takes the instant of each acknowledgement from
 //! the verdict, where the sender's thread wrote it: looking late distorts nothing.
 //!
-//! Reading order: payload -> schedule -> stats -> outstanding -> worker -> report -> progress -> run.
+//! Reading order: payload -> schedule -> stats -> outstanding -> worker -> report -> progress ->
+//! run.
 #![forbid(unsafe_code)]
 
 mod outstanding;

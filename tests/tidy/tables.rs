@@ -1,0 +1,234 @@
+//! What the rules compare the sources with: the architecture as data. A change of the design is a
+//! change of a line here, with its reason.
+
+/// A layer: modules of the crate that may use each other, and what they may use below themselves.
+pub(crate) struct Layer {
+    /// Top-level modules.
+    pub(crate) modules: &'static [&'static str],
+    /// Modules, or paths inside them, of layers further down in [`LAYERS`].
+    pub(crate) uses: &'static [&'static str],
+}
+
+/// The layers from top to bottom. `tests` modules and `lib.rs` may use what they like.
+pub(crate) const LAYERS: &[Layer] = &[
+    // What users hold. The producer makes topics, and a topic looks into its producer.
+    Layer {
+        modules: &["producer", "topic"],
+        uses: &[
+            "accumulator",
+            "clock",
+            "config",
+            "delivery",
+            "driver::dns", // bootstrap names are resolved before a shard runs
+            "driver::probe::OpenError", // shown to the user in `StartError`
+            "error",
+            "metadata",
+            "metrics",
+            "park",
+            "partitioner",
+            "protocol::error_code",   // why a topic is not known
+            "protocol::record_batch", // the exact size of a record, before it is claimed
+            "record",
+            "shard",
+        ],
+    },
+    Layer {
+        modules: &["shard"],
+        uses: &[
+            "accumulator",
+            "clock",
+            "config", // how to pin the thread, which driver to open, socket buffer sizes
+            "driver",
+            "metadata",
+            "metrics", // the counters that it publishes
+            "sender",
+        ],
+    },
+    Layer { modules: &["metrics"], uses: &["sender::Counters"] },
+    Layer {
+        modules: &["sender"],
+        uses: &[
+            "accumulator",
+            "clock",               // conversions only: see CLOCK_READS
+            "config",              // times, sizes and counts of the settings
+            "delivery::CellIndex", // resolves the promises of a batch
+            "error",               // the verdicts it hands out
+            "ids",
+            "metadata",
+            "protocol",
+        ],
+    },
+    Layer {
+        modules: &["driver"],
+        uses: &[
+            "accumulator::buffer_pool",
+            "accumulator::frame", // what is sent: parts of the arena
+            "clock",              // a wait with a deadline has to know what time it is
+            "ids",
+        ],
+    },
+    Layer {
+        modules: &["accumulator"],
+        uses: &[
+            "clock", // a batch's age counts from its opening, by the thread that opened it
+            "delivery", "ids", "protocol",
+        ],
+    },
+    Layer {
+        modules: &["metadata"],
+        uses: &[
+            "ids",
+            "partitioner::murmur2", // the topic's hash, which fixes partition -> shard
+            "protocol",
+        ],
+    },
+    Layer { modules: &["partitioner"], uses: &[] },
+    Layer { modules: &["delivery"], uses: &["clock", "error", "park", "record"] },
+    Layer { modules: &["park"], uses: &[] },
+    Layer { modules: &["error"], uses: &["protocol::error_code"] },
+    Layer { modules: &["record"], uses: &["protocol::record_batch"] },
+    Layer { modules: &["protocol"], uses: &["ids"] },
+    Layer { modules: &["config"], uses: &[] },
+    Layer { modules: &["ids"], uses: &[] },
+    Layer { modules: &["clock"], uses: &[] },
+];
+
+/// How often the word `unsafe` stands in each file that may have it. Each new one shows in a diff.
+pub(crate) const UNSAFE_CENSUS: &[(&str, usize)] = &[
+    ("src/accumulator/batch.rs", 4),
+    ("src/accumulator/buffer_pool.rs", 11),
+    ("src/driver/tokio_uring.rs", 4),
+];
+
+/// A path from outside the crate, or a module of it, and the only places that may name it.
+pub(crate) struct Home {
+    /// The path; everything below it is meant too.
+    pub(crate) path: &'static str,
+    /// Files, or folders with a slash at the end.
+    pub(crate) files: &'static [&'static str],
+    /// Paths below `path` that may be named elsewhere, and where.
+    pub(crate) except: &'static [(&'static str, &'static [&'static str])],
+    /// What to do instead.
+    pub(crate) instead: &'static str,
+}
+
+/// Addresses are values and no I/O.
+const ADDRESS_USERS: &[&str] = &["src/sender/", "src/shard.rs", "src/producer.rs"];
+
+/// One home per import.
+pub(crate) const HOMES: &[Home] = &[
+    Home {
+        path: "arc_swap",
+        files: &["src/metadata/"],
+        except: &[],
+        instead: "read the snapshot through metadata's `Cluster`",
+    },
+    Home {
+        path: "tokio_uring",
+        files: &["src/driver/"],
+        except: &[],
+        instead: "go through the `Driver` trait",
+    },
+    Home {
+        path: "io_uring",
+        files: &["src/driver/"],
+        except: &[],
+        instead: "go through the `Driver` trait",
+    },
+    Home {
+        path: "tokio",
+        files: &["src/driver/tokio_uring.rs", "src/driver/tokio_uring/"],
+        except: &[],
+        instead: "the library has no runtime; only tokio-uring's own timers need it",
+    },
+    Home {
+        path: "socket2",
+        files: &["src/driver/"],
+        except: &[],
+        instead: "sockets belong to a driver",
+    },
+    Home {
+        path: "rustix::net",
+        files: &["src/driver/"],
+        except: &[],
+        instead: "sockets belong to a driver",
+    },
+    Home {
+        path: "std::net",
+        files: &["src/driver/"],
+        except: &[("std::net::SocketAddr", ADDRESS_USERS), ("std::net::IpAddr", ADDRESS_USERS)],
+        instead: "sockets belong to a driver; an address is a `SocketAddr`",
+    },
+    Home {
+        path: "core::net",
+        files: &["src/driver/"],
+        except: &[("core::net::SocketAddr", ADDRESS_USERS), ("core::net::IpAddr", ADDRESS_USERS)],
+        instead: "sockets belong to a driver; an address is a `SocketAddr`",
+    },
+    Home {
+        path: "std::thread",
+        files: &["src/shard.rs", "src/driver/dns.rs", "src/park.rs"],
+        except: &[("std::thread::JoinHandle", &["src/producer.rs"])],
+        instead: "threads start in shard.rs (senders) and driver/dns.rs (the resolver), and wait \
+                  in park.rs",
+    },
+    Home {
+        path: "crc32c",
+        files: &["src/protocol/record_batch.rs"],
+        except: &[],
+        instead: "a batch's checksum is `protocol::record_batch`'s",
+    },
+    Home {
+        path: "Instant::now",
+        files: &["src/clock.rs"],
+        except: &[],
+        instead: "take `now` as an argument, or call `clock::now` in a shard or a driver",
+    },
+    Home {
+        path: "SystemTime::now",
+        files: &[],
+        except: &[],
+        instead: "record timestamps are `clock::wall_ms`",
+    },
+];
+
+/// Readings of the clock. Pure layers take time as an argument.
+pub(crate) const CLOCK_READS: &[&str] = &["clock::now", "clock::now_nanos", "clock::wall_ms"];
+
+/// The layers that read no clock.
+pub(crate) const PURE: &[&str] =
+    &["src/sender/", "src/protocol/", "src/metadata/", "src/partitioner/"];
+
+/// Words that say nothing, and what to write instead.
+pub(crate) const BANNED_WORDS: &[(&str, &str)] = &[
+    ("manager", "name what it decides or owns: `Timers`, `BufferPool`, `Identity`"),
+    ("helper", "name what it does, and put it beside the one who needs it"),
+    ("util", "put it in the module whose word it is about"),
+    ("utils", "put it in the module whose word it is about"),
+    ("misc", "put it in the module whose word it is about"),
+    ("common", "name what the users of it share"),
+    ("data", "say what it is: `bytes`, `payload`, `records`, `frame`"),
+    ("info", "say what it tells: `description`, `state`, `counters`"),
+];
+
+/// First words of a name that hide the verb, and what to write instead.
+pub(crate) const BANNED_FIRST_WORDS: &[(&str, &str)] = &[
+    ("do", "drop it: the verb that follows is the name"),
+    ("process", "say what happens: `handle_`, `encode_`, `merge_`, `retire_`"),
+];
+
+/// Names from outside with such words, which we must write as they are.
+pub(crate) const FOREIGN_NAMES: &[&str] = &[
+    "EventData",      // rustix, epoll
+    "ProcessCPUTime", // rustix, clocks
+    "crossbeam_utils",
+    "InvalidData", // std::io::ErrorKind
+    "PhantomData", // std::marker
+    "StoredData",  // tokio-uring's `OneshotOutputTransform`
+];
+
+/// Columns of a line, at most.
+pub(crate) const COLUMNS_MAX: usize = 100;
+
+/// A function of this length has just grown too long; longer ones are listed, not failed.
+pub(crate) const RATCHET_LINES: std::ops::RangeInclusive<usize> = 71..=75;
