@@ -90,7 +90,8 @@ pub(crate) fn a_topic_with_the_brokers_clock_tells_that_time(version: Version) {
     let cluster = shared(version);
     let name = "brokers-clock";
     cluster.create_topic(name, 1, 1, &[("message.timestamp.type", "LogAppendTime")]);
-    let topic = producer(cluster, &[]).topic(name);
+    let producer = producer(cluster, &[]);
+    let topic = producer.topic(name);
     let record = Record::new().value("dated").timestamp(1_000_000_000_000);
     let told = topic.blocking_send(record).unwrap().wait().unwrap();
     assert!(told.timestamp > 1_700_000_000_000, "the broker's clock, not ours: {told:?}");

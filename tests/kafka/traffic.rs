@@ -152,15 +152,16 @@ impl Sender {
             .zip(&contents)
             .map(|(number, content)| self.address(content.record(), topic, number))
             .collect();
-        match self.topics[topic].blocking_send_batch(&records) {
-            Ok(deliveries) => {
-                let numbered = (first..last).zip(deliveries);
-                self.waiting.extend(numbered.map(|(number, delivery)| (topic, number, delivery)));
-            }
-            Err(SendError::Closed { .. }) => return None,
+        let mut deliveries = Vec::with_capacity(records.len());
+        let outcome = self.topics[topic].blocking_send_batch(&records, &mut deliveries);
+        // Also after an error: the records in front of the refused one are on their way.
+        let numbered = (first..last).zip(deliveries);
+        self.waiting.extend(numbered.map(|(number, delivery)| (topic, number, delivery)));
+        match outcome {
+            Ok(()) => Some(last - first),
+            Err(SendError::Closed { .. }) => None,
             Err(error) => panic!("thread {}, from record {first}: {error}", self.thread),
         }
-        Some(last - first)
     }
 
     fn choose_topic(&self, number: u32) -> usize {
