@@ -6,6 +6,7 @@
 pub(crate) mod admin;
 pub(crate) mod batches;
 pub(crate) mod deadline;
+pub(crate) mod fake_broker;
 pub(crate) mod fetch;
 pub(crate) mod jars;
 pub(crate) mod java;

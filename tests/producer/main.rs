@@ -1,0 +1,41 @@
+//! The whole producer over TCP, against a broker in this process that does what the test says.
+//!
+//! Each test runs on every driver, as `epoll::name` and `tokio_uring::name`. No test sleeps: each
+//! waits for an event, with a deadline that only a failure reaches.
+//!
+//! Reading order: rig → sending → the others.
+#![forbid(unsafe_code)]
+
+mod rig;
+mod sending;
+#[path = "../support/mod.rs"]
+mod support;
+
+/// One module per driver, with each test in it.
+macro_rules! on_every_driver {
+    ($($file:ident :: $name:ident,)*) => {
+        on_every_driver!(@driver epoll Epoll $($file $name)*);
+        on_every_driver!(@driver tokio_uring TokioUring $($file $name)*);
+    };
+    (@driver $module:ident $driver:ident $($file:ident $name:ident)*) => {
+        mod $module {
+            use std::time::Duration;
+
+            use kuring::DriverChoice;
+
+            use crate::support::deadline::bounded;
+
+            $(
+                #[test]
+                fn $name() {
+                    let body = || crate::$file::$name(DriverChoice::$driver);
+                    bounded(Duration::from_secs(60), body);
+                }
+            )*
+        }
+    };
+}
+
+on_every_driver! {
+    sending::every_way_of_sending_arrives_byte_for_byte_in_order,
+}
