@@ -83,6 +83,11 @@ impl Batch {
         self.opened_at.load(Relaxed)
     }
 
+    #[cfg(test)]
+    pub(super) fn set_opened_at(&self, nanos: u64) {
+        self.opened_at.store(nanos, Relaxed);
+    }
+
     pub(super) fn flush_epoch(&self) -> u32 {
         self.flush_epoch.load(Relaxed)
     }

@@ -519,6 +519,15 @@ impl BatchRing {
         }
     }
 
+    /// Moves the opening of the newest batch to a time of the test's choice.
+    #[cfg(test)]
+    pub(crate) fn set_opened_at(&self, nanos: u64) {
+        let generation = generation_of(self.word.load(Acquire)) as usize;
+        let index = batch_of(self.slots[generation % SLOTS].load(Acquire));
+        let index = index.expect("a batch was opened and not yet taken");
+        self.accumulator.batches[index as usize].set_opened_at(nanos);
+    }
+
     /// Seals for good: every later append is refused. What is in the ring can still be taken.
     pub fn close(&self) {
         self.word.fetch_or(SEALED | CLOSED, AcqRel);

@@ -1,0 +1,73 @@
+//! The logs of the partitions, kept as brokers keep them: a batch is appended once, in sequence.
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::wire::{Batch, Said};
+use crate::protocol::error_code::ErrorCode;
+
+/// Batches that a broker remembers per producer and partition (ORD-5).
+const REMEMBERED: usize = 5;
+
+#[derive(Debug, Default)]
+struct Producer {
+    epoch: i16,
+    next: i32,
+    /// Sequence and offset of the last batches.
+    last: VecDeque<(i32, usize, i64)>,
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    values: Vec<String>,
+    producers: BTreeMap<i64, Producer>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Logs {
+    partitions: BTreeMap<(String, i32), Partition>,
+}
+
+impl Logs {
+    /// All values of a partition.
+    pub(super) fn of(&self, topic: &str, partition: i32) -> Vec<String> {
+        let found = self.partitions.get(&(topic.to_owned(), partition));
+        found.map_or_else(Vec::new, |partition| partition.values.clone())
+    }
+
+    /// Appends a batch, or says why not.
+    pub(super) fn append(&mut self, batch: &Batch) -> Said {
+        let key = (batch.topic.clone(), batch.partition);
+        let partition = self.partitions.entry(key).or_default();
+        let offset = partition.values.len() as i64;
+        if batch.producer_id >= 0 {
+            let producer = partition.producers.entry(batch.producer_id).or_default();
+            let known = producer.last.iter().find(|(sequence, count, _)| {
+                (*sequence, *count) == (batch.sequence, batch.values.len())
+            });
+            if let (true, Some((.., offset))) = (producer.epoch == batch.epoch, known) {
+                return Said { error: ErrorCode::None, offset: *offset };
+            }
+            let refuse = |error| Said { error, offset: -1 };
+            if batch.epoch < producer.epoch {
+                return refuse(ErrorCode::InvalidProducerEpoch);
+            }
+            if batch.epoch > producer.epoch {
+                if batch.sequence != 0 {
+                    return refuse(ErrorCode::OutOfOrderSequenceNumber);
+                }
+                *producer = Producer { epoch: batch.epoch, ..Producer::default() };
+            }
+            if batch.sequence != producer.next {
+                return refuse(ErrorCode::OutOfOrderSequenceNumber);
+            }
+            producer.next = (producer.next as u32 + batch.values.len() as u32) as i32 & i32::MAX;
+            producer.last.push_back((batch.sequence, batch.values.len(), offset));
+            if producer.last.len() > REMEMBERED {
+                producer.last.pop_front();
+            }
+        }
+        partition.values.extend(batch.values.iter().cloned());
+        Said { error: ErrorCode::None, offset }
+    }
+}

@@ -1,0 +1,9 @@
+//! The sender against a cluster in memory, in virtual time. Each family of behaviours has a file.
+#![forbid(unsafe_code)]
+
+mod log;
+mod rig;
+mod wire;
+mod world;
+
+mod readiness;

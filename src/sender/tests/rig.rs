@@ -1,0 +1,366 @@
+//! A sender with everything around it: an accumulator that the test fills, a cluster in memory, and
+//! a time that moves when the test says so.
+#![forbid(unsafe_code)]
+
+use core::net::SocketAddr;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::super::{Action, Outcome, Sender, SenderOptions};
+use super::wire::{self, Arrived, Said};
+use super::world::{Event, World, address_of};
+use crate::accumulator::Accumulator;
+use crate::accumulator::batch_ring::{Append, BatchRing, Entry, Memory};
+use crate::clock;
+use crate::config::{ConfigBuilder, Settings};
+use crate::delivery::Delivery;
+use crate::ids::ConnectionId;
+use crate::metadata::Cluster;
+use crate::protocol::api::ApiKey;
+use crate::protocol::error_code::ErrorCode;
+
+/// Rounds after which a sender that still has something to do at once is in a loop.
+const ROUNDS_MAX: usize = 10_000;
+
+pub(super) struct Rig {
+    pub(super) sender: Sender,
+    pub(super) accumulator: Arc<Accumulator>,
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) world: World,
+    pub(super) now: Instant,
+    pub(super) records: Vec<(String, String, Delivery)>,
+    rings: BTreeMap<String, Arc<BatchRing>>,
+    /// Flushes and warm-ups that are over.
+    pub(super) done: Vec<u64>,
+    pub(super) ended: bool,
+    pub(super) published: usize,
+    /// Host names that wait to be resolved, with their nodes.
+    pub(super) resolving: VecDeque<(u32, String)>,
+}
+
+pub(super) fn ms(value: u64) -> Duration {
+    Duration::from_millis(value)
+}
+
+/// No linger, small batches; all else as by default.
+pub(super) fn config() -> ConfigBuilder {
+    ConfigBuilder::new()
+        .bootstrap_servers("127.0.0.1:9001")
+        .client_id("rig")
+        .linger(Duration::ZERO)
+        .batch_bytes(500)
+        .buffer_memory(1 << 20)
+}
+
+impl Rig {
+    /// A sender that has connected to broker 1 and knows topic `t`, whose partitions have these
+    /// leaders.
+    pub(super) fn new(config: ConfigBuilder, leaders: &[i32]) -> Self {
+        let mut rig = Self::cold(config, leaders);
+        rig.run();
+        rig
+    }
+
+    /// A sender that has not done anything yet.
+    pub(super) fn cold(config: ConfigBuilder, leaders: &[i32]) -> Self {
+        let settings = Arc::new(config.settings().unwrap());
+        let (memory, batch) = (settings.buffer_memory, settings.batch_bytes);
+        let accumulator = Accumulator::new(memory, batch, settings.linger).unwrap();
+        let cluster = Arc::new(Cluster::default());
+        let now = clock::now();
+        let bootstrap = vec![("127.0.0.1".into(), 9001, vec![address_of(1)])];
+        let options = SenderOptions { settings: Arc::clone(&settings), bootstrap, seed: 7 };
+        let (memory, known) = (Arc::clone(&accumulator), Arc::clone(&cluster));
+        let mut world = World::new(3);
+        world.add_topic("t", leaders);
+        cluster.want(&cluster.entry("t"), clock::to_nanos(now));
+        Self {
+            sender: Sender::new(options, memory, known, now),
+            accumulator,
+            cluster,
+            settings,
+            world,
+            now,
+            records: Vec::new(),
+            rings: BTreeMap::new(),
+            done: Vec::new(),
+            ended: false,
+            published: 0,
+            resolving: VecDeque::new(),
+        }
+    }
+
+    fn ring(&mut self, partition: &str) -> Arc<BatchRing> {
+        if let Some(ring) = self.rings.get(partition) {
+            return Arc::clone(ring);
+        }
+        let (topic, number) = partition.rsplit_once('-').unwrap();
+        let ring = self.accumulator.new_ring(&topic.into(), number.parse().unwrap()).unwrap();
+        self.rings.insert(partition.to_owned(), Arc::clone(&ring));
+        ring
+    }
+
+    /// Appends a record; nothing else happens yet. Returns the record's number.
+    pub(super) fn append(&mut self, partition: &str, value: &str) -> usize {
+        self.try_append(partition, value).expect("room for a record")
+    }
+
+    /// Appends a record if there is memory for it.
+    pub(super) fn try_append(&mut self, partition: &str, value: &str) -> Option<usize> {
+        let ring = self.ring(partition);
+        let nanos = clock::to_nanos(self.now);
+        let value_bytes = Some(value.as_bytes());
+        let entry = Entry { key: None, value: value_bytes, headers: &[], timestamp: 1000 };
+        match ring.append(&entry, Memory::Try) {
+            Append::Done { delivery, opened, .. } => {
+                if opened {
+                    ring.set_opened_at(nanos);
+                    self.cluster.entry(ring.topic()).touch(nanos);
+                }
+                self.records.push((partition.to_owned(), value.to_owned(), delivery));
+                Some(self.records.len() - 1)
+            }
+            Append::NoMemory(_) | Append::NoSlot | Append::Closed => None,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Appends records that become a batch of their own; nothing else happens yet.
+    pub(super) fn batch(&mut self, partition: &str, values: &[&str]) -> usize {
+        let first = self.records.len();
+        for value in values {
+            self.append(partition, value);
+        }
+        self.ring(partition).seal_open();
+        first
+    }
+
+    /// Sends a record and lets everything happen that can.
+    pub(super) fn send(&mut self, partition: &str, value: &str) -> usize {
+        let record = self.batch(partition, &[value]);
+        self.run();
+        record
+    }
+
+    /// One turn of a shard, without its events.
+    pub(super) fn turn(&mut self) {
+        self.sender.handle_cluster(self.now);
+        self.sender.handle_ready(self.now);
+        self.sender.handle_timeout(self.now);
+        self.perform();
+    }
+
+    pub(super) fn perform(&mut self) {
+        let mut later = Vec::new();
+        while let Some(action) = self.sender.poll_action() {
+            later.extend(self.world.perform(action));
+        }
+        while let Some(verdict) = self.sender.poll_verdict() {
+            let records = verdict.records;
+            match verdict.outcome {
+                Outcome::Acknowledged { base_offset, log_append_time } => {
+                    verdict.cell.acknowledge(
+                        base_offset,
+                        log_append_time,
+                        records,
+                        &mut Vec::new(),
+                    );
+                }
+                Outcome::Failed(error) => verdict.cell.fail(error, records, &mut Vec::new()),
+            }
+        }
+        for action in later {
+            match action {
+                Action::Published => self.published += 1,
+                Action::Refresh => {}
+                Action::Done(number) => self.done.push(number),
+                Action::Ended => self.ended = true,
+                Action::Resolve { node, host, .. } => {
+                    self.resolving.push_back((node, host.to_string()));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        self.accumulator.waiters.distribute(self.accumulator.pool());
+        self.check();
+    }
+
+    /// Hands the oldest event to the sender.
+    pub(super) fn step(&mut self) -> bool {
+        let Some(event) = self.world.events.pop_front() else { return false };
+        let now = self.now;
+        match event {
+            Event::Connected(connection) => self.sender.handle_connected(connection, now),
+            Event::Sent { connection, frame, complete } => {
+                self.sender.handle_sent(connection, frame, complete, now);
+            }
+            Event::Received(connection, bytes) => {
+                self.sender.handle_received(connection, &bytes, now);
+            }
+            Event::Closed(connection, why) => self.sender.handle_closed(connection, &why, now),
+        }
+        true
+    }
+
+    /// Lets everything happen that can happen now.
+    pub(super) fn run(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            self.turn();
+            let due = self.sender.poll_timeout().is_some_and(|at| at <= self.now);
+            if !self.step() && !due {
+                return;
+            }
+        }
+        panic!("the sender does not come to rest");
+    }
+
+    /// Lets time pass, stopping wherever the sender has something to do.
+    pub(super) fn advance(&mut self, time: Duration) {
+        let end = self.now + time;
+        for _ in 0..ROUNDS_MAX {
+            self.run();
+            match self.sender.poll_timeout() {
+                Some(at) if at <= end => self.now = at,
+                _ => {
+                    self.now = end;
+                    return self.run();
+                }
+            }
+        }
+        panic!("the sender's timers do not move on");
+    }
+
+    /// What must hold at all times.
+    fn check(&self) {
+        let partitions = self.sender.partitions.len();
+        let mut in_flight = vec![0; partitions];
+        for request in self.sender.nodes.iter().flat_map(|node| &node.in_flight) {
+            for entry in request.entries.iter().filter(|entry| !entry.answered) {
+                in_flight[entry.partition as usize] += 1;
+                assert!(self.sender.batches.get(entry.batch).in_flight);
+            }
+        }
+        for (partition, in_flight) in self.sender.partitions.iter().zip(in_flight) {
+            assert_eq!(partition.in_flight, in_flight, "batches in flight are counted");
+            for batch in partition.queue.iter().chain(&partition.unsettled) {
+                assert!(self.sender.batches.find(*batch).is_some(), "a batch that is gone");
+            }
+        }
+    }
+
+    /// The oldest unanswered produce request.
+    pub(super) fn produce(&mut self) -> Arrived {
+        self.request(ApiKey::Produce)
+    }
+
+    /// The oldest unanswered request of a kind.
+    pub(super) fn request(&mut self, api: ApiKey) -> Arrived {
+        let at = self.world.inbox.iter().position(|arrived| arrived.api == api);
+        self.world.inbox.remove(at.unwrap_or_else(|| panic!("no {api:?} request came"))).unwrap()
+    }
+
+    /// All unanswered produce requests, as text; they stay unanswered.
+    pub(super) fn pending(&self) -> Vec<String> {
+        let produce = |arrived: &&Arrived| arrived.api == ApiKey::Produce;
+        self.world.inbox.iter().filter(produce).map(Arrived::to_string).collect()
+    }
+
+    /// How many requests of a kind there were since the last call that took them.
+    pub(super) fn count(&self, api: ApiKey) -> usize {
+        self.world.seen.iter().filter(|(_, seen)| *seen == api).count()
+    }
+
+    /// Appends the request's batches to the logs and says so.
+    pub(super) fn accept(&mut self, request: &Arrived) {
+        let answer = self.world.produce_answer(request);
+        self.world.answer(request, answer);
+        self.run();
+    }
+
+    /// Accepts the oldest produce request; returns it as text.
+    pub(super) fn accept_next(&mut self) -> String {
+        let request = self.produce();
+        self.accept(&request);
+        request.to_string()
+    }
+
+    /// Answers every batch of the request with an error, and appends nothing.
+    pub(super) fn refuse(&mut self, request: &Arrived, error: ErrorCode) {
+        let said: Vec<_> = request.batches().iter().map(|_| Said { error, offset: -1 }).collect();
+        let answer = wire::produce_answer(request, &said, self.world.throttle_ms);
+        self.world.answer(request, answer);
+        self.run();
+    }
+
+    /// Answers the oldest produce request with an error; returns it as text.
+    pub(super) fn refuse_next(&mut self, error: ErrorCode) -> String {
+        let request = self.produce();
+        self.refuse(&request, error);
+        request.to_string()
+    }
+
+    /// The network cuts a connection.
+    pub(super) fn cut(&mut self, connection: ConnectionId) {
+        self.world.close(connection, "reset by peer");
+        self.run();
+    }
+
+    /// Nobody listens there any more, and what was open is reset.
+    pub(super) fn stop_broker(&mut self, broker: i32) {
+        self.world.refused.insert(address_of(broker));
+        let open: Vec<_> = self.world.open.iter().filter(|(_, id)| **id == broker).collect();
+        let open: Vec<_> = open.into_iter().map(|(connection, _)| *connection).collect();
+        open.into_iter().for_each(|connection| self.world.close(connection, "reset by peer"));
+        self.run();
+    }
+
+    pub(super) fn start_broker(&mut self, broker: i32) {
+        self.world.refused.remove(&address_of(broker));
+    }
+
+    /// Connects made since the test began, by broker.
+    pub(super) fn connects_to(&self, broker: i32) -> usize {
+        self.world.connects.iter().filter(|address| **address == address_of(broker)).count()
+    }
+
+    /// `pending`, `offset 5`, `written`, or the error's name with `, maybe written` where it may be.
+    pub(super) fn verdict(&self, record: usize) -> String {
+        match self.records[record].2.verdict() {
+            None => "pending".to_owned(),
+            Some(Ok(found)) => match found.offset {
+                Some(offset) => format!("offset {offset}"),
+                None => "written".to_owned(),
+            },
+            Some(Err(error)) if error.possibly_written() => {
+                format!("{}, maybe written", error.kind_name())
+            }
+            Some(Err(error)) => error.kind_name().to_owned(),
+        }
+    }
+
+    pub(super) fn log(&self, partition: &str) -> Vec<String> {
+        let (topic, number) = partition.rsplit_once('-').unwrap();
+        self.world.logs.of(topic, number.parse().unwrap())
+    }
+
+    pub(super) fn resolved(&mut self, found: &[SocketAddr]) {
+        let (node, _) = self.resolving.pop_front().expect("a host to resolve");
+        self.sender.handle_resolved(node, found, self.now);
+        self.run();
+    }
+
+    /// Every record has its verdict, and every buffer is back.
+    pub(super) fn assert_nothing_left(&mut self) {
+        self.world.return_frames();
+        self.run();
+        for (partition, value, delivery) in &self.records {
+            assert!(delivery.is_done(), "{partition} {value} has no verdict");
+        }
+        assert_eq!(self.accumulator.unresolved(), 0);
+        let pool = self.accumulator.pool();
+        assert_eq!(pool.available(), pool.total(), "all memory is back");
+        assert!(self.sender.batches.unresolved().next().is_none());
+    }
+}
