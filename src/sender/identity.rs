@@ -52,7 +52,13 @@ impl Sender {
         if let Some(at) = identity.not_before.filter(|at| *at > now) {
             return self.timers.arm(&mut identity.armed, Timer::Identity, at);
         }
-        let Choice::Use(index) = self.choose_node(now) else { return };
+        let index = match self.choose_node(now) {
+            Choice::Use(index) => index,
+            // Without a producer id no batch is ready, so nothing else would connect.
+            Choice::Connect(index) => return self.connect(index, now),
+            // A node that comes up, fails or may be tried again brings us here.
+            Choice::Wait => return,
+        };
         let Some(version) = self.nodes[index as usize].versions.init_producer_id else {
             return self.identity_refused(ErrorCode::UnsupportedVersion, now);
         };
