@@ -132,7 +132,6 @@ impl SendError {
             Self::SenderFailed { .. } => "sender-failed",
         }
     }
-
 }
 
 /// Why `try_send` did not take a record. The record is borrowed: the caller still has it.

@@ -185,7 +185,10 @@ impl Cluster {
                     entry.answered.store(true, Relaxed);
                 }
                 let count = found.map_or(0, |topic| topic.partitions.len() as u32);
-                entry.count.store(count, Release);
+                if entry.count.swap(count, Release) > 0 && count == 0 {
+                    // Forgotten or gone: whoever wants it again asks at once (MD-1, MD-9).
+                    entry.answered.store(false, Relaxed);
+                }
             }
             for (name, code) in errors {
                 if let Some(entry) = topics.get(name) {
