@@ -369,6 +369,7 @@ impl Sender {
         let idle_max = self.settings.connection_idle_max;
         let node = &mut self.nodes[index as usize];
         match node.link {
+            Link::Down if node.retry_at.is_some_and(|at| at <= now) => node.retry_at = None,
             Link::Connecting(until) if until <= now => {
                 tracing::warn!(host = %node.host, port = node.port, "no TCP connection in time");
                 self.shut_down(index);

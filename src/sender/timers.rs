@@ -37,6 +37,11 @@ impl Timers {
         }
     }
 
+    /// How many deadlines are set, superseded ones included.
+    pub(super) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
     /// The next deadline.
     pub(super) fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((at, _))| *at)
