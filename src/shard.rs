@@ -297,7 +297,6 @@ impl Turn {
         self.sender.handle_timeout(now);
         let closed = self.perform(now);
         accumulator.waiters.distribute(accumulator.pool());
-        self.shared.published.store(&self.sender.counters());
         if !closed {
             self.sleep(now);
         }
@@ -347,6 +346,8 @@ impl Turn {
             }
         }
         self.busy_at = if self.hand_out_verdicts() { now } else { self.busy_at };
+        // Before the tickets: who waited for a flush finds its records counted.
+        self.shared.published.store(&self.sender.counters());
         let mut closed = false;
         for action in self.later.drain(..) {
             match action {
