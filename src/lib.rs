@@ -36,9 +36,9 @@
 //! Every record that was accepted gets exactly one verdict, on every path, a panic of a sender
 //! thread included:
 //!
-//! | verdict | how it shows | sent again |
+//! | verdict | how it shows | sending it again |
 //! |---|---|---|
-//! | acknowledged | `Ok` with partition, offset, timestamp | is not needed |
+//! | acknowledged | `Ok` with partition, offset, timestamp | not needed |
 //! | definitely not written | error, [`possibly_written()`][written] is false | cannot duplicate |
 //! | possibly written | error, [`possibly_written()`][written] is true | may duplicate |
 //!
