@@ -96,7 +96,7 @@ impl Sender {
     /// when it is over.
     pub fn handle_close(&mut self, deadline: Instant, now: Instant) {
         match self.closing {
-            Closing::No => self.start_close(now),
+            Closing::No => self.start_close(deadline),
             Closing::Graceful(_) => {}
             Closing::Forced | Closing::Emptied | Closing::Ended => return,
         }
@@ -106,8 +106,8 @@ impl Sender {
         self.poll_ending(now);
     }
 
-    fn start_close(&mut self, now: Instant) {
-        self.closing = Closing::Graceful(now);
+    fn start_close(&mut self, deadline: Instant) {
+        self.closing = Closing::Graceful(deadline);
         self.accumulator.close_arrivals();
         let accumulator = Arc::clone(&self.accumulator);
         accumulator.take_arrivals(&mut self.rings);
