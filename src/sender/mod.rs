@@ -364,7 +364,7 @@ impl Sender {
     fn place(&mut self, index: u32, now: Instant) {
         self.arm_expiry(index);
         if !self.is_sendable(index, now) {
-            return;
+            return self.poll_identity(now);
         }
         let partition = &mut self.partitions[index as usize];
         let Some(leader) = partition.leader else {
