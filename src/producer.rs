@@ -104,7 +104,8 @@ pub(crate) struct Inner {
     pub(crate) shards: Arc<[Arc<Shared>]>,
     /// Payloads up to this need no exact size check.
     pub(crate) record_bytes_sure: usize,
-    pub(crate) memory_per_shard: u64,
+    /// The largest batch that one shard's memory has room for.
+    pub(crate) batch_bytes_max: usize,
     pub(crate) closed: AtomicBool,
     topics: RwLock<HashMap<Arc<str>, Arc<topic::Shared>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -194,11 +195,10 @@ impl Producer {
                 }
             }
         }
-        let memory_per_shard = shards[0].accumulator.pool().total();
-        let sure = memory_per_shard.min(settings.request_bytes_max as u64);
+        let batch_bytes_max = shards[0].accumulator.pool().batch_bytes_max();
         let inner = Inner {
-            record_bytes_sure: usize::try_from(sure).unwrap_or(usize::MAX),
-            memory_per_shard,
+            record_bytes_sure: batch_bytes_max.min(settings.request_bytes_max),
+            batch_bytes_max,
             settings,
             cluster,
             shards,

@@ -359,11 +359,13 @@ impl Topic {
         let (key, value) = (length(record.key), length(record.value));
         let bytes = record_batch::upper_bound_bytes(key, value, record.headers);
         let limits = [
-            (self.producer.settings.request_bytes_max as u64, "max.request.size"),
-            (self.producer.memory_per_shard, "buffer.memory"),
+            (self.producer.settings.request_bytes_max, "max.request.size"),
+            // BUF-5: what could never be reserved is not waited for.
+            (self.producer.batch_bytes_max, "buffer.memory"),
         ];
         for (limit, setting) in limits {
-            if bytes as u64 > limit {
+            if bytes > limit {
+                let limit = limit as u64;
                 return Err(Blocked::Rejected(SendError::TooLarge { bytes, limit, setting }));
             }
         }

@@ -245,6 +245,12 @@ impl BufferPool {
         }
     }
 
+    /// The largest batch that the budget has room for when nobody else holds bytes (BUF-5).
+    pub fn batch_bytes_max(&self) -> usize {
+        let rooms = (HEAD_ROOM_BYTES + TAIL_ROOM_BYTES) as u64;
+        self.area.max(usize::try_from(self.total - rooms).unwrap_or(usize::MAX))
+    }
+
     /// Takes `cost` bytes from the budget, or nothing.
     pub fn try_reserve(&self, cost: u64) -> bool {
         let take = |available: u64| available.checked_sub(cost);
