@@ -38,4 +38,12 @@ macro_rules! on_every_driver {
 
 on_every_driver! {
     sending::every_way_of_sending_arrives_byte_for_byte_in_order,
+    sending::an_explicit_partition_and_a_key_choose_the_partition,
+    sending::keys_choose_nothing_when_they_are_ignored,
+    sending::stk_7_after_a_batch_worth_of_bytes_each_new_batch_goes_elsewhere,
+    sending::unkeyed_records_fill_a_batch_before_they_go_elsewhere,
+    sending::api_1_a_negative_partition_or_timestamp_is_refused,
+    sending::a_record_that_can_never_fit_is_refused_at_once,
+    sending::every_version_of_produce_and_of_the_greeting_works,
+    sending::threads_share_a_producer_and_each_keeps_its_order,
 }

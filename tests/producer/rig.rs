@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use kuring::{
@@ -9,6 +11,7 @@ use kuring::{
 };
 use tokio::runtime;
 
+use crate::support::deadline::Deadline;
 use crate::support::fake_broker::{FakeBroker, PATIENCE};
 
 pub(crate) fn millis(ms: u64) -> Duration {
@@ -50,4 +53,18 @@ pub(crate) fn verdict(delivery: Delivery) -> Result<RecordMetadata, SendError> {
 pub(crate) fn offsets(deliveries: Vec<Delivery>) -> Vec<i64> {
     let offset = |delivery| verdict(delivery).unwrap().offset.unwrap();
     deliveries.into_iter().map(offset).collect()
+}
+
+/// Waits for what no event tells: a counter that another thread publishes.
+pub(crate) fn until(what: &str, mut reached: impl FnMut() -> bool) {
+    let deadline = Deadline::after(PATIENCE);
+    while !reached() {
+        deadline.check(|| what.to_owned());
+        std::thread::yield_now();
+    }
+}
+
+/// Polls a future once.
+pub(crate) fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }
