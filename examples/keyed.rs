@@ -23,10 +23,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let producer = builder.build()?;
     let topic = producer.topic("clicks");
 
-    let headers = [
-        Header { key: "source", value: Some(b"web") },
-        Header { key: "trace", value: None },
-    ];
+    let headers =
+        [Header { key: "source", value: Some(b"web") }, Header { key: "trace", value: None }];
     let mut deliveries: Vec<(&str, Delivery)> = Vec::new();
     for page in PAGES {
         for user in USERS {

@@ -296,7 +296,6 @@ impl Turn {
         });
         self.sender.handle_timeout(now);
         let closed = self.perform(now);
-        accumulator.waiters.distribute(accumulator.pool());
         if !closed {
             self.sleep(now);
         }
@@ -390,8 +389,10 @@ impl Turn {
     fn sleep(&mut self, now: Instant) {
         let accumulator = Arc::clone(&self.shared.accumulator);
         let nanos = clock::to_nanos(now);
+        let held = accumulator.waiters.distribute(accumulator.pool(), nanos);
         let waiting = accumulator.waiters.expire(nanos, accumulator.pool());
-        let waiting = [waiting, (self.number == 0).then(|| self.cluster.expire(nanos)).flatten()];
+        let waiting =
+            [held, waiting, (self.number == 0).then(|| self.cluster.expire(nanos)).flatten()];
         let waiting = waiting.into_iter().flatten().map(clock::from_nanos).min();
         let until = [self.sender.poll_timeout(), waiting].into_iter().flatten().min();
         let spinning = !self.spin.is_zero() && now < self.busy_at + self.spin;

@@ -40,7 +40,17 @@ struct Queue {
     waiting: VecDeque<Waiter>,
     next_ticket: u64,
     closed: bool,
+    /// Since when somebody could be served and is held back for more bytes to come.
+    held_since: Option<u64>,
 }
+
+/// A caller that is woken for the first buffer that comes back fills it, waits again and is woken
+/// again: two thread switches a batch. So waiters are served once this share of the memory is free
+/// (`total / LUMP_SHARE`), but held back no longer than [`HOLD_NANOS_MAX`].
+const LUMP_SHARE: u64 = 4;
+/// Much longer than a buffer takes to come back while the brokers answer, much shorter than anyone
+/// who ran out of memory would notice.
+const HOLD_NANOS_MAX: u64 = 500_000;
 
 /// The callers of one shard that wait for memory, or for room in a ring (a need of 0 bytes).
 #[derive(Debug, Default)]
@@ -102,23 +112,34 @@ impl Waiters {
         }
     }
 
-    /// Gives free bytes to the waiters in order. Runs on the shard, after buffers came back.
-    pub fn distribute(&self, pool: &BufferPool) {
+    /// Gives free bytes to the waiters in order, in lumps. Runs on the shard, after buffers came
+    /// back; returns when it has to run again at the latest.
+    pub fn distribute(&self, pool: &BufferPool, now: u64) -> Option<u64> {
         if self.count.load(Relaxed) == 0 {
-            return;
+            return None;
         }
         let mut queue = self.queue();
+        let queue = &mut *queue;
+        let mut held = true;
         for waiter in queue.waiting.iter_mut().filter(|waiter| waiter.outcome.is_none()) {
-            let missing = waiter.need - waiter.set_aside;
-            let take = missing.min(pool.available());
+            let take = (waiter.need - waiter.set_aside).min(pool.available());
             if take > 0 && pool.try_reserve(take) {
                 waiter.set_aside += take;
             }
             if waiter.set_aside < waiter.need {
-                return;
+                break;
             }
+            if held && waiter.need > 0 && pool.available() < pool.total() / LUMP_SHARE {
+                let until = *queue.held_since.get_or_insert(now) + HOLD_NANOS_MAX;
+                if now < until {
+                    return Some(until);
+                }
+            }
+            held = false;
             self.finish(waiter, Waited::Granted);
         }
+        queue.held_since = None;
+        None
     }
 
     /// Ends the waits whose deadline has passed; returns the next deadline.
@@ -174,11 +195,13 @@ mod tests {
         let waiters = Waiters::default();
         let (first, second) = (waiters.enqueue(2 * cost, 10), waiters.enqueue(cost, 10));
         pool.unreserve(cost);
-        waiters.distribute(&pool);
+        let _ = waiters.distribute(&pool, 0);
+        let _ = waiters.distribute(&pool, HOLD_NANOS_MAX);
         assert!(poll(&waiters, first).is_pending() && poll(&waiters, second).is_pending());
         assert_eq!(pool.available(), 0, "the first waiter has set the bytes aside");
         pool.unreserve(cost);
-        waiters.distribute(&pool);
+        let _ = waiters.distribute(&pool, 0);
+        let _ = waiters.distribute(&pool, HOLD_NANOS_MAX);
         assert_eq!(poll(&waiters, first), Poll::Ready(Waited::Granted));
         assert!(poll(&waiters, second).is_pending());
     }
@@ -191,10 +214,12 @@ mod tests {
         let waiters = Waiters::default();
         let (first, second) = (waiters.enqueue(3 * cost, 10), waiters.enqueue(2 * cost, 20));
         pool.unreserve(cost);
-        waiters.distribute(&pool);
+        let _ = waiters.distribute(&pool, 0);
+        let _ = waiters.distribute(&pool, HOLD_NANOS_MAX);
         assert_eq!(waiters.expire(10, &pool), Some(20));
         assert_eq!(poll(&waiters, first), Poll::Ready(Waited::TimedOut));
-        waiters.distribute(&pool);
+        let _ = waiters.distribute(&pool, 0);
+        let _ = waiters.distribute(&pool, HOLD_NANOS_MAX);
         waiters.leave(second, &pool);
         assert_eq!((pool.available(), waiters.count()), (cost, 0));
     }

@@ -183,7 +183,8 @@ impl Rig {
                 other => panic!("{other:?}"),
             }
         }
-        self.accumulator.waiters.distribute(self.accumulator.pool());
+        let _ =
+            self.accumulator.waiters.distribute(self.accumulator.pool(), clock::to_nanos(self.now));
         self.check();
     }
 
