@@ -389,6 +389,8 @@ impl Sender {
                     node.throttled_until = None;
                 }
             }
+            // From now on it may be tried whenever there is something to send.
+            Link::Down if node.retry_at.is_some_and(|at| at <= now) => node.retry_at = None,
             _ => {}
         }
         self.arm_node(index);

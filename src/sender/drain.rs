@@ -135,7 +135,7 @@ impl Sender {
             // EXP-11: what is too old is never put on the wire.
             self.expire_queued(at, now);
             if !self.is_sendable(at, now) {
-                self.arm_expiry(at);
+                self.arm_expiry(at, now);
                 continue;
             }
             let partition = &mut self.partitions[at as usize];

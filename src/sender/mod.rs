@@ -362,7 +362,7 @@ impl Sender {
     /// Puts the partition on its leader's ready list if its first batch may be sent; arms its
     /// timer.
     fn place(&mut self, index: u32, now: Instant) {
-        self.arm_expiry(index);
+        self.arm_expiry(index, now);
         if !self.is_sendable(index, now) {
             return self.poll_identity(now);
         }

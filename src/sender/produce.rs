@@ -304,7 +304,7 @@ impl Sender {
     }
 
     /// Arms the partition's timer for its oldest batch's expiry and its first batch's retry.
-    pub(super) fn arm_expiry(&mut self, index: u32) {
+    pub(super) fn arm_expiry(&mut self, index: u32, now: Instant) {
         let partition = &self.partitions[index as usize];
         let queued = partition.queue.front().copied();
         let unresolved = |batch: &&u32| !self.batches.get(**batch).resolved;
@@ -314,7 +314,9 @@ impl Sender {
             return;
         };
         let expires = clock::from_nanos(opened) + self.settings.delivery_timeout;
+        // A retry that is due waits for its node, which has a timer of its own.
         let retry = queued.and_then(|batch| self.batches.get(batch).retry_at);
+        let retry = retry.filter(|at| *at > now);
         self.arm_partition(index, retry.map_or(expires, |retry| retry.min(expires)));
     }
 
