@@ -1,17 +1,14 @@
 //! `kuring sink` and `kuring produce` as a user runs them.
 #![forbid(unsafe_code)]
 
+mod program;
+
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Output, Stdio};
 
 use kuring_tools::sink::{Sink, SinkHandle, SinkOptions};
+use program::{finish, kuring, stderr, stdout};
 use rustix::process::{Pid, Signal, kill_process};
-
-fn kuring() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kuring"));
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
 
 fn verifying() -> SinkHandle {
     Sink::start(&SinkOptions { verify: true, ..SinkOptions::default() }).unwrap()
@@ -25,11 +22,7 @@ fn produce(sink: &SinkHandle, arguments: &[&str], input: &[u8]) -> Output {
         .spawn()
         .unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();
-    child.wait_with_output().unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
+    finish(child)
 }
 
 #[test]
@@ -51,7 +44,7 @@ fn produce_of_an_empty_input_sends_nothing_and_succeeds() {
     assert!(output.status.success(), "{}", stderr(&output));
     let mut command = kuring();
     command.stdin(Stdio::null()).args(["produce", "--topic", "lines", "--bootstrap-server"]);
-    let output = command.arg(sink.address().to_string()).output().unwrap();
+    let output = finish(command.arg(sink.address().to_string()).spawn().unwrap());
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(sink.totals().records, 0);
 }
@@ -88,7 +81,7 @@ fn produce_stops_with_status_1_when_no_broker_answers() {
         .spawn()
         .unwrap();
     child.stdin.take().unwrap().write_all(b"one\ntwo\n").unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = finish(child);
     assert_eq!(output.status.code(), Some(1));
     let errors = stderr(&output);
     assert!(errors.contains("stopped at line 1"), "{errors}");
@@ -97,40 +90,55 @@ fn produce_stops_with_status_1_when_no_broker_answers() {
 
 #[test]
 fn produce_without_a_broker_says_what_is_missing() {
-    let output = kuring().args(["produce", "--topic", "lines"]).output().unwrap();
+    let output = finish(kuring().args(["produce", "--topic", "lines"]).spawn().unwrap());
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("--bootstrap-server"), "{}", stderr(&output));
 }
 
-/// A running `kuring sink` and the address it printed.
-fn sink_process(arguments: &[&str]) -> (Child, BufReader<std::process::ChildStdout>, String) {
-    let mut child =
-        kuring().args(["sink", "--listen", "127.0.0.1:0"]).args(arguments).spawn().unwrap();
-    let mut output = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    output.read_line(&mut line).unwrap();
-    let address = line.trim().strip_prefix("listening on ").unwrap().to_owned();
-    (child, output, address)
+/// A running `kuring sink`; killed when a test ends before it does.
+struct SinkProcess {
+    child: Child,
+    output: BufReader<ChildStdout>,
+    address: String,
 }
 
-/// Ends it as a user does, and returns its exit status and what it printed last.
-fn end(mut child: Child, mut output: BufReader<std::process::ChildStdout>) -> (i32, String) {
-    let pid = Pid::from_child(&child);
-    kill_process(pid, Signal::TERM).unwrap();
-    let mut text = String::new();
-    output.read_to_string(&mut text).unwrap();
-    (child.wait().unwrap().code().unwrap(), text)
+impl SinkProcess {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = kuring();
+        let command = command.args(["sink", "--listen", "127.0.0.1:0"]).args(arguments);
+        let mut child = command.spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+        Self { child, output, address }
+    }
+
+    /// Ends it as a user does, and returns its exit status and what it printed last.
+    fn end(mut self) -> (i32, String) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        let mut text = String::new();
+        self.output.read_to_string(&mut text).unwrap();
+        (self.child.wait().unwrap().code().unwrap(), text)
+    }
+}
+
+impl Drop for SinkProcess {
+    fn drop(&mut self) {
+        // It has ended already, unless the test failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 #[test]
 fn the_sink_command_prints_its_totals_when_it_is_told_to_end() {
-    let (child, output, address) = sink_process(&["--partitions", "3", "--verify"]);
-    let perf = kuring()
-        .args(["perf", "--num-records", "5000", "--bootstrap-server", &address])
-        .output()
-        .unwrap();
-    assert!(perf.status.success(), "{}", stderr(&perf));
-    let (code, text) = end(child, output);
+    let sink = SinkProcess::start(&["--partitions", "3", "--verify"]);
+    let mut perf = kuring();
+    perf.args(["perf", "--num-records", "5000", "--bootstrap-server", &sink.address]);
+    let perf = finish(perf.spawn().unwrap());
+    assert!(perf.status.success(), "{}{}", stdout(&perf), stderr(&perf));
+    let (code, text) = sink.end();
     assert_eq!(code, 0);
     assert!(text.contains(" records 5000, "), "{text}");
     assert!(text.contains("InitProducerId 1, "), "{text}");
@@ -139,15 +147,15 @@ fn the_sink_command_prints_its_totals_when_it_is_told_to_end() {
 
 #[test]
 fn the_sink_command_ends_with_status_1_after_a_wrong_batch() {
-    let (child, output, address) = sink_process(&["--verify"]);
+    let sink = SinkProcess::start(&["--verify"]);
     let blast = b"\0\0\0\x50\0\0\0\x03\0\0\0\x01\xff\xff\xff\xff\xff\xff\0\0\0\0\0\0\0\x01\0\x01t\
         \0\0\0\x01\0\0\0\0\0\0\0\x2b";
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let mut stream = std::net::TcpStream::connect(&sink.address).unwrap();
     stream.write_all(blast).unwrap();
     stream.write_all(&[0; 43]).unwrap();
     let mut answer = [0; 8];
     stream.read_exact(&mut answer).unwrap();
-    let (code, text) = end(child, output);
+    let (code, text) = sink.end();
     assert_eq!(code, 1);
     assert!(text.contains("wrong batches 1, the first: t-0: a batch of 43 bytes"), "{text}");
 }

@@ -1,22 +1,17 @@
 //! `kuring perf` as a user runs it: the built program, its lines, its JSON, its exit status.
 #![forbid(unsafe_code)]
 
+mod program;
+
 use std::collections::BTreeMap;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::time::Duration;
 
 use kuring_tools::sink::{Sink, SinkOptions};
+use program::{finish, kuring, stderr, stdout};
 
 fn perf(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kuring")).arg("perf").args(arguments).output().unwrap()
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
+    finish(kuring().arg("perf").args(arguments).spawn().unwrap())
 }
 
 /// A number with so many decimals, in front of exactly this text; what is behind it.
@@ -181,7 +176,8 @@ fn a_rate_given_latency_counts_from_the_intended_time() {
     ]);
     assert!(output.status.success(), "{}", stderr(&output));
     let text = stdout(&output);
-    let (_, rate, percentiles) = final_line(text.lines().last_classic(), "");
+    let line = text.lines().find(|line| line.ends_with("99.9th.")).unwrap();
+    let (_, rate, percentiles) = final_line(line, "");
     assert!(percentiles[0] >= 50.0, "{text}");
     assert!(rate <= 200.0 * 40.0 / 39.0, "{text}");
 }
@@ -277,15 +273,5 @@ fn wrong_flags_and_settings_are_named() {
         assert!(!output.status.success());
         let errors = stderr(&output);
         assert!(errors.contains(text), "{errors}");
-    }
-}
-
-trait LastClassic<'a> {
-    fn last_classic(self) -> &'a str;
-}
-
-impl<'a> LastClassic<'a> for std::str::Lines<'a> {
-    fn last_classic(mut self) -> &'a str {
-        self.find(|line| line.ends_with("99.9th.")).unwrap()
     }
 }
