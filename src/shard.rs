@@ -389,7 +389,10 @@ impl Turn {
     fn sleep(&mut self, now: Instant) {
         let accumulator = Arc::clone(&self.shared.accumulator);
         let nanos = clock::to_nanos(now);
-        let held = accumulator.waiters.distribute(accumulator.pool(), nanos);
+        let idle =
+            self.sender.poll_timeout().is_none_or(|until| until > now) && !accumulator.has_news();
+        let caught_up = accumulator.caught_up(self.sender.in_flight_bytes(), idle);
+        let held = accumulator.waiters.distribute(accumulator.pool(), caught_up, nanos);
         let waiting = accumulator.waiters.expire(nanos, accumulator.pool());
         let waiting =
             [held, waiting, (self.number == 0).then(|| self.cluster.expire(nanos)).flatten()];

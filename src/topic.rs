@@ -90,6 +90,8 @@ enum Blocked {
 struct Reserved {
     shard: usize,
     bytes: u64,
+    /// The caller can wait, and has not just waited: it may be held back (`Memory::Paced`).
+    paced: bool,
 }
 
 impl Topic {
@@ -143,7 +145,7 @@ impl Topic {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn blocking_send(&self, record: Record<'_>) -> Result<Delivery, SendError> {
-        match self.append(&record, &mut Reserved::default()) {
+        match self.append(&record, &mut Reserved { paced: true, ..Reserved::default() }) {
             Ok(delivery) => Ok(delivery),
             Err(Blocked::Rejected(error)) => Err(error),
             Err(_) => park::block_on(self.send(record)),
@@ -267,6 +269,8 @@ impl Topic {
     fn memory(&self, reserved: &Reserved, partition: i32) -> Memory {
         if reserved.bytes > 0 && reserved.shard == self.shard_of(partition) {
             Memory::Reserved(reserved.bytes)
+        } else if reserved.paced {
+            Memory::Paced
         } else {
             Memory::Try
         }
@@ -555,7 +559,7 @@ impl Sending<'_> {
     /// How the current wait ended.
     fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<Result<Reserved, SendError>> {
         let reserved = match &mut self.wait {
-            Wait::No => Reserved::default(),
+            Wait::No => Reserved { paced: true, ..Reserved::default() },
             Wait::Metadata(wait) => {
                 std::task::ready!(wait.poll(context))?;
                 Reserved::default()
@@ -563,7 +567,7 @@ impl Sending<'_> {
             Wait::Memory { shard, cost, ticket } => {
                 let waiters = &self.topic.producer.shards[*shard].accumulator.waiters;
                 let outcome = std::task::ready!(waiters.poll(*ticket, context));
-                let reserved = Reserved { shard: *shard, bytes: *cost };
+                let reserved = Reserved { shard: *shard, bytes: *cost, paced: false };
                 self.wait = Wait::No;
                 match outcome {
                     Waited::Granted => reserved,

@@ -132,6 +132,8 @@ pub enum Memory {
     None,
     /// Take it from the pool if there is some.
     Try,
+    /// The same, unless the shard is far behind: then the caller waits for it (`NoSlot`).
+    Paced,
     /// The caller holds this many reserved bytes; they are used up or stay with the caller.
     Reserved(u64),
 }
@@ -154,7 +156,7 @@ pub enum Append {
     Full,
     /// A new batch needs this many bytes, which are not free.
     NoMemory(u64),
-    /// The ring is full until the shard takes a batch.
+    /// The shard has to catch up first: the ring is full, or the caller is too far ahead.
     NoSlot,
     /// The producer is closed.
     Closed,

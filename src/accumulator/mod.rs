@@ -33,6 +33,13 @@ use crate::ids::{ProducerIdentity, Sequence};
 /// The largest batch whose bytes the claim word can count; `batch.size` is at most this.
 pub const BATCH_BYTES_MAX: usize = (1 << 25) - 1;
 
+/// How far appenders that may wait run ahead of a shard that is busy: what is filled and not sent
+/// yet fits the caches, so the shard finds it there, and a record waits less (PERF.md). A shard that
+/// waits for brokers lets them use all of `buffer.memory`.
+const AHEAD_BYTES_MAX: u64 = 1 << 20;
+/// The same in batches, for large ones.
+const AHEAD_BATCHES_MAX: u64 = 32;
+
 type WakeFn = Box<dyn Fn() + Send + Sync>;
 
 /// Partitions that were made and not yet seen by the shard.
@@ -60,6 +67,10 @@ pub struct Accumulator {
     /// Batches not yet resolved, by the parity of the flush epoch they were opened in.
     unresolved: [AtomicU64; 2],
     flush_epoch: AtomicU32,
+    /// Bytes of the memory in unanswered requests, as of the shard's last turn.
+    in_flight_bytes: AtomicU64,
+    /// Appenders may use all the memory: it is not the shard's own speed that they wait for.
+    unpaced: AtomicBool,
 }
 
 impl std::fmt::Debug for Accumulator {
@@ -88,6 +99,8 @@ impl Accumulator {
             news: AtomicBool::new(false),
             unresolved: [const { AtomicU64::new(0) }; 2],
             flush_epoch: AtomicU32::new(0),
+            in_flight_bytes: AtomicU64::new(0),
+            unpaced: AtomicBool::new(false),
         }))
     }
 
@@ -145,6 +158,33 @@ impl Accumulator {
         }
     }
 
+    /// Bytes that are filled or being filled, and in no request.
+    fn ahead_bytes(&self) -> u64 {
+        let held = self.pool.total() - self.pool.available();
+        held.saturating_sub(self.in_flight_bytes.load(Relaxed))
+    }
+
+    fn ahead_bytes_max(&self) -> u64 {
+        AHEAD_BYTES_MAX.max(AHEAD_BATCHES_MAX * self.pool.cost(1)).min(self.pool.total() / 2)
+    }
+
+    fn is_too_far_ahead(&self) -> bool {
+        self.ahead_bytes() > self.ahead_bytes_max()
+            && !self.unpaced.load(Relaxed)
+            && self.ready.is_awake()
+    }
+
+    /// The end of a shard's turn: whether callers that wait for the shard may go on. `idle`: it has
+    /// nothing to do but wait for brokers. Shard only.
+    pub fn caught_up(&self, in_flight_bytes: u64, idle: bool) -> bool {
+        self.in_flight_bytes.store(in_flight_bytes, Relaxed);
+        let near = self.ahead_bytes() <= self.ahead_bytes_max() / 2;
+        if idle || near {
+            self.unpaced.store(!near, Relaxed);
+        }
+        idle || near
+    }
+
     /// Until when the shard may sleep although a batch was opened.
     fn send_deadline(&self, opened_at: u64, sealed: bool) -> u64 {
         if sealed { 0 } else { opened_at.saturating_add(self.linger_nanos) }
@@ -177,6 +217,11 @@ impl Accumulator {
         true
     }
 
+    /// Whether there is something that the shard has not seen. Shard only.
+    pub fn has_news(&self) -> bool {
+        self.news.load(SeqCst) || !self.ready.is_empty()
+    }
+
     /// The shard is awake. Shard only.
     pub fn awake(&self) {
         self.ready.wake_up();
@@ -201,7 +246,8 @@ impl Accumulator {
         let reserved = match memory {
             Memory::None => return Err(Append::Full),
             Memory::Reserved(held) => held >= cost,
-            Memory::Try => false,
+            Memory::Paced if self.is_too_far_ahead() => return Err(Append::NoSlot),
+            Memory::Try | Memory::Paced => false,
         };
         if !reserved && !self.pool.try_reserve(cost) {
             return Err(Append::NoMemory(cost));

@@ -62,6 +62,11 @@ impl ReadyList {
             && self.asleep_until.compare_exchange(until, AWAKE, AcqRel, Relaxed).is_ok()
     }
 
+    /// Whether no partition has news.
+    pub(super) fn is_empty(&self) -> bool {
+        self.top.load(Relaxed) == 0
+    }
+
     /// Takes the whole list; walk it with [`take`](Self::take).
     pub(super) fn take_all(&self) -> u32 {
         if self.top.load(Relaxed) == 0 { 0 } else { self.top.swap(0, Acquire) }
@@ -84,6 +89,11 @@ impl ReadyList {
         }
         self.wake_up();
         false
+    }
+
+    /// Whether the shard is awake or about to be.
+    pub(super) fn is_awake(&self) -> bool {
+        self.asleep_until.load(Relaxed) == AWAKE
     }
 
     /// The shard is awake.

@@ -52,11 +52,14 @@ const LUMP_SHARE: u64 = 4;
 /// who ran out of memory would notice.
 const HOLD_NANOS_MAX: u64 = 500_000;
 
-/// The callers of one shard that wait for memory, or for room in a ring (a need of 0 bytes).
+/// The callers of one shard that wait: for memory, or, with a need of 0 bytes, for the shard to
+/// catch up (a full ring, or too many batches ahead of it).
 #[derive(Debug, Default)]
 pub struct Waiters {
     /// Entries without an outcome.
     count: AtomicUsize,
+    /// Those of them that need memory.
+    pressing: AtomicUsize,
     queue: Mutex<Queue>,
 }
 
@@ -65,9 +68,14 @@ impl Waiters {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Callers that wait now: while there are any, every partition is ready (RDY-4, BUF-6).
+    /// Callers that wait now.
     pub fn count(&self) -> usize {
         self.count.load(SeqCst)
+    }
+
+    /// Whether somebody waits for memory: then every partition is ready (RDY-4, BUF-6).
+    pub fn is_pressing(&self) -> bool {
+        self.pressing.load(SeqCst) > 0
     }
 
     /// Joins the queue. The caller then wakes the shard, and polls the ticket.
@@ -78,6 +86,7 @@ impl Waiters {
         let outcome = queue.closed.then_some(Waited::Closed);
         if outcome.is_none() {
             self.count.fetch_add(1, SeqCst);
+            self.pressing.fetch_add(usize::from(need > 0), SeqCst);
         }
         let waiter = Waiter { ticket, need, set_aside: 0, deadline, outcome, waker: None };
         queue.waiting.push_back(waiter);
@@ -107,21 +116,32 @@ impl Waiters {
         if let Some(waiter) = queue.waiting.remove(at) {
             pool.unreserve(waiter.set_aside);
             if waiter.outcome.is_none() {
-                self.count.fetch_sub(1, SeqCst);
+                self.leave_count(waiter.need);
             }
         }
     }
 
+    fn leave_count(&self, need: u64) {
+        self.count.fetch_sub(1, SeqCst);
+        self.pressing.fetch_sub(usize::from(need > 0), SeqCst);
+    }
+
     /// Gives free bytes to the waiters in order, in lumps. Runs on the shard, after buffers came
-    /// back; returns when it has to run again at the latest.
-    pub fn distribute(&self, pool: &BufferPool, now: u64) -> Option<u64> {
+    /// back; returns when it has to run again at the latest. `caught_up`: those who wait for the
+    /// shard may go on.
+    pub fn distribute(&self, pool: &BufferPool, caught_up: bool, now: u64) -> Option<u64> {
         if self.count.load(Relaxed) == 0 {
             return None;
         }
         let mut queue = self.queue();
         let queue = &mut *queue;
+        let open = |waiter: &&mut Waiter| waiter.outcome.is_none();
+        if caught_up {
+            let pacing = queue.waiting.iter_mut().filter(open).filter(|waiter| waiter.need == 0);
+            pacing.for_each(|waiter| self.finish(waiter, Waited::Granted));
+        }
         let mut held = true;
-        for waiter in queue.waiting.iter_mut().filter(|waiter| waiter.outcome.is_none()) {
+        for waiter in queue.waiting.iter_mut().filter(open).filter(|waiter| waiter.need > 0) {
             let take = (waiter.need - waiter.set_aside).min(pool.available());
             if take > 0 && pool.try_reserve(take) {
                 waiter.set_aside += take;
@@ -129,7 +149,7 @@ impl Waiters {
             if waiter.set_aside < waiter.need {
                 break;
             }
-            if held && waiter.need > 0 && pool.available() < pool.total() / LUMP_SHARE {
+            if held && pool.available() < pool.total() / LUMP_SHARE {
                 let until = *queue.held_since.get_or_insert(now) + HOLD_NANOS_MAX;
                 if now < until {
                     return Some(until);
@@ -172,7 +192,7 @@ impl Waiters {
 
     fn finish(&self, waiter: &mut Waiter, outcome: Waited) {
         waiter.outcome = Some(outcome);
-        self.count.fetch_sub(1, SeqCst);
+        self.leave_count(waiter.need);
         if let Some(waker) = waiter.waker.take() {
             waker.wake();
         }
@@ -195,13 +215,13 @@ mod tests {
         let waiters = Waiters::default();
         let (first, second) = (waiters.enqueue(2 * cost, 10), waiters.enqueue(cost, 10));
         pool.unreserve(cost);
-        let _ = waiters.distribute(&pool, 0);
-        let _ = waiters.distribute(&pool, HOLD_NANOS_MAX);
+        let _ = waiters.distribute(&pool, true, 0);
+        let _ = waiters.distribute(&pool, true, HOLD_NANOS_MAX);
         assert!(poll(&waiters, first).is_pending() && poll(&waiters, second).is_pending());
         assert_eq!(pool.available(), 0, "the first waiter has set the bytes aside");
         pool.unreserve(cost);
-        let _ = waiters.distribute(&pool, 0);
-        let _ = waiters.distribute(&pool, HOLD_NANOS_MAX);
+        let _ = waiters.distribute(&pool, true, 0);
+        let _ = waiters.distribute(&pool, true, HOLD_NANOS_MAX);
         assert_eq!(poll(&waiters, first), Poll::Ready(Waited::Granted));
         assert!(poll(&waiters, second).is_pending());
     }
@@ -214,12 +234,12 @@ mod tests {
         let waiters = Waiters::default();
         let (first, second) = (waiters.enqueue(3 * cost, 10), waiters.enqueue(2 * cost, 20));
         pool.unreserve(cost);
-        let _ = waiters.distribute(&pool, 0);
-        let _ = waiters.distribute(&pool, HOLD_NANOS_MAX);
+        let _ = waiters.distribute(&pool, true, 0);
+        let _ = waiters.distribute(&pool, true, HOLD_NANOS_MAX);
         assert_eq!(waiters.expire(10, &pool), Some(20));
         assert_eq!(poll(&waiters, first), Poll::Ready(Waited::TimedOut));
-        let _ = waiters.distribute(&pool, 0);
-        let _ = waiters.distribute(&pool, HOLD_NANOS_MAX);
+        let _ = waiters.distribute(&pool, true, 0);
+        let _ = waiters.distribute(&pool, true, HOLD_NANOS_MAX);
         waiters.leave(second, &pool);
         assert_eq!((pool.available(), waiters.count()), (cost, 0));
     }

@@ -182,6 +182,7 @@ impl Sender {
         state.in_flight = true;
         state.leader_epoch = partition.leader_epoch;
         partition.in_flight += 1;
+        self.in_flight_bytes += self.accumulator.pool().cost(state.sealed.bytes as usize);
         if state.order != NEVER_DRAINED {
             return;
         }

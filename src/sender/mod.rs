@@ -196,6 +196,8 @@ pub struct Sender {
     actions: VecDeque<Action>,
     verdicts: VecDeque<Verdict>,
     counters: Counters,
+    /// Bytes of the memory that unanswered requests hold.
+    in_flight_bytes: u64,
     /// Spare memory, so that the steady state allocates nothing.
     spare_frames: Vec<Frame>,
     spare_entries: Vec<Vec<Entry>>,
@@ -233,6 +235,7 @@ impl Sender {
             actions: VecDeque::new(),
             verdicts: VecDeque::new(),
             counters: Counters::default(),
+            in_flight_bytes: 0,
             spare_frames: Vec::new(),
             spare_entries: Vec::new(),
             looks: Vec::new(),
@@ -256,7 +259,7 @@ impl Sender {
         self.adopt_rings();
         looks.drain(..).for_each(|index| self.look(index, now));
         self.looks = looks;
-        if self.accumulator.waiters.count() > 0 {
+        if self.accumulator.waiters.is_pressing() {
             // RDY-4, BUF-6: somebody waits for memory, so nothing lingers.
             self.look_at_lingering(now);
         }
@@ -351,7 +354,7 @@ impl Sender {
         now >= opened + self.settings.linger
             || self.flush.is_active()
             || self.closing.is_closing()
-            || self.accumulator.waiters.count() > 0
+            || self.accumulator.waiters.is_pressing()
     }
 
     fn arm_partition(&mut self, index: u32, at: Instant) {
@@ -430,6 +433,11 @@ impl Sender {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let close = self.closing.deadline();
         [self.timers.next(), close].into_iter().flatten().min()
+    }
+
+    /// Bytes of the shard's memory that unanswered requests hold.
+    pub fn in_flight_bytes(&self) -> u64 {
+        self.in_flight_bytes
     }
 
     /// What was done so far.

@@ -121,6 +121,7 @@ impl Sender {
         debug_assert!(state.in_flight, "a batch is answered once per attempt");
         state.in_flight = false;
         self.partitions[state.partition as usize].in_flight -= 1;
+        self.in_flight_bytes -= self.accumulator.pool().cost(state.sealed.bytes as usize);
         batch
     }
 

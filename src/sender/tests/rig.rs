@@ -183,8 +183,11 @@ impl Rig {
                 other => panic!("{other:?}"),
             }
         }
-        let _ =
-            self.accumulator.waiters.distribute(self.accumulator.pool(), clock::to_nanos(self.now));
+        let _ = self.accumulator.waiters.distribute(
+            self.accumulator.pool(),
+            true,
+            clock::to_nanos(self.now),
+        );
         self.check();
     }
 
