@@ -48,6 +48,7 @@ fn imports_of_the_own_layer_and_of_lower_ones_are_not() {
     is_content(layers("src/ids.rs", "//! See [`crate::driver::Frame`].\n/* crate::shard::x */"));
     is_content(layers("src/ids.rs", "#[cfg(test)] mod tests { use crate::driver::Frame; }"));
     is_content(layers("src/sender/tests.rs", "use crate::driver::Frame;"));
+    is_content(layers("src/sender/tests/rig.rs", "use crate::driver::Frame;"));
 }
 
 #[test]

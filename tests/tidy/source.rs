@@ -27,7 +27,7 @@ impl Source {
         let mut lexer = Lexer { chars: text.chars().collect(), line: 1, ..Lexer::default() };
         lexer.run();
         let mut tokens = lexer.tokens;
-        if path.ends_with("/tests.rs") {
+        if path.ends_with("/tests.rs") || path.contains("/tests/") {
             tokens.iter_mut().for_each(|token| token.in_tests = true);
         }
         mark_tests(&mut tokens);
