@@ -171,3 +171,8 @@ pub use producer::{Producer, StartError, Summary};
 pub use protocol::error_code::ErrorCode;
 pub use record::{Acknowledged, Header, Record, RecordMetadata};
 pub use topic::{Sending, Topic};
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
