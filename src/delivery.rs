@@ -198,7 +198,10 @@ fn pop_free() -> Option<u32> {
 
 /// The promise for one record: resolves exactly once, to where the record is or to why it is not
 /// there. Works on any async runtime and on none ([`wait`](Self::wait)). Dropping it loses nothing:
-/// the record is still sent. 16 bytes; allocates nothing.
+/// the record is still sent. 16 bytes; allocates nothing. May be moved to any thread.
+///
+/// The verdict comes within `delivery.timeout.ms` of the record's batch being opened, or with the
+/// end of a close, whatever the brokers do.
 #[derive(Debug)]
 #[must_use = "a delivery says whether the record was written; drop it if that does not matter"]
 pub struct Delivery {
@@ -229,7 +232,8 @@ impl Delivery {
         }
     }
 
-    /// Blocks the thread until the verdict is there. Not for async code.
+    /// Blocks the thread until the verdict is there, which `delivery.timeout.ms` bounds. Not for async
+    /// code. Allocates once per thread, and the topic's name is shared, not copied.
     ///
     /// # Errors
     /// Why the record was not acknowledged.

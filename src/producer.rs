@@ -265,7 +265,7 @@ impl Producer {
     }
 
     /// The topic's partitions: leader, replicas, in-sync and offline ones. Waits for metadata, at
-    /// most `max.block.ms`.
+    /// most `max.block.ms`. Allocates the answer.
     ///
     /// # Errors
     /// The topic is not known, refused or not allowed; the producer is closed.
@@ -298,6 +298,7 @@ impl Producer {
     /// Does now what the first records would wait for: metadata of the topics, connections to the
     /// leaders of their partitions, the producer ids. Metadata is waited for at most `max.block.ms`
     /// per topic; a leader that is down is waited for until it is up or the producer is closed.
+    /// Allocates. Cancel-safe: what was begun goes on.
     ///
     /// # Errors
     /// A topic is not known, refused or not allowed.
@@ -329,15 +330,17 @@ impl Producer {
         park::block_on(self.warm_up(topics))
     }
 
-    /// Totals since the start. Reads counters that the shards publish; costs the senders nothing.
+    /// Totals since the start. Reads counters that the shards publish; costs the senders nothing,
+    /// neither blocks nor allocates.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         self.inner().metrics()
     }
 
     /// Closes: refuses new records, sends what was accepted until `patience` is over, fails the
-    /// rest, ends the threads. Blocks. Every record has its verdict when it returns. Closing again
-    /// waits for the first close, then returns the same totals.
+    /// rest, ends the threads. Blocks, so not for async code. Every record has its verdict when it
+    /// returns. Closing again, from any thread, waits for the first close, then returns the same
+    /// totals.
     pub fn close(&self, patience: Duration) -> Summary {
         self.inner().close(patience)
     }

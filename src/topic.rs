@@ -154,7 +154,8 @@ impl Topic {
 
     /// Sends many records, as [`send`](Self::send) each, but claims room for as many as go to one
     /// batch at once. Their deliveries are pushed to `deliveries`, in order; reuse its memory and
-    /// the call allocates nothing.
+    /// the call allocates nothing. A future that is dropped in the middle has sent as many records
+    /// as deliveries were pushed.
     ///
     /// # Errors
     /// Why a record was not taken. The records before it were: as many as deliveries were pushed.
@@ -517,7 +518,8 @@ enum Wait<'a> {
     Memory { shard: usize, cost: u64, ticket: u64 },
 }
 
-/// The future of [`Topic::send`].
+/// The future of [`Topic::send`]. Needs no runtime. Cancel-safe: dropped before it is ready, it has
+/// sent nothing. The record's borrows last as long as it does.
 #[derive(Debug)]
 #[must_use = "a record is sent when the future is polled"]
 pub struct Sending<'a> {

@@ -18,7 +18,7 @@
 //! only its timestamp moves by the difference of the two batches' base times (`rebase`).
 //!
 //! # Why unsafe
-//! None here: the bytes are written through [`Claim`](super::batch::Claim).
+//! None here: the bytes are written through `batch::Claim`.
 //!
 //! # Orderings
 //! 1. slot, Release by the opener, Acquire by everyone: publishes the fields of the batch.

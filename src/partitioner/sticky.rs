@@ -1,6 +1,6 @@
 //! The sticky partition of unkeyed records: stay while a batch fills, then draw another one.
 //!
-//! Owns:     per topic, a choice for each of [`STRIPES`] groups of threads, so that threads rarely
+//! Owns:     per topic, a choice for each of `STRIPES` groups of threads, so that threads rarely
 //!           meet on one partition.
 //! Thread:   any; threads of one stripe share its choice, as all threads do in Java.
 //! Never:    locks. Two threads of one stripe may lose each other's byte counts; a switch then
