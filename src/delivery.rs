@@ -232,8 +232,8 @@ impl Delivery {
         }
     }
 
-    /// Blocks the thread until the verdict is there, which `delivery.timeout.ms` bounds. Not for async
-    /// code. Allocates once per thread, and the topic's name is shared, not copied.
+    /// Blocks the thread until the verdict is there, which `delivery.timeout.ms` bounds. Not for
+    /// async code. Allocates once per thread.
     ///
     /// # Errors
     /// Why the record was not acknowledged.
