@@ -6,10 +6,12 @@
 //! Reading order: rig → sending → the others.
 #![forbid(unsafe_code)]
 
+mod memory;
 mod rig;
 mod sending;
 #[path = "../support/mod.rs"]
 mod support;
+mod topics;
 
 /// One module per driver, with each test in it.
 macro_rules! on_every_driver {
@@ -46,4 +48,18 @@ on_every_driver! {
     sending::a_record_that_can_never_fit_is_refused_at_once,
     sending::every_version_of_produce_and_of_the_greeting_works,
     sending::threads_share_a_producer_and_each_keeps_its_order,
+    topics::an_unknown_topic_is_named_after_max_block,
+    topics::a_topic_that_is_made_while_send_waits_is_found,
+    topics::md_8_a_refused_topic_ends_the_wait_and_a_grant_is_noticed,
+    topics::api_6_a_partition_beyond_the_count_is_waited_for,
+    topics::api_6_a_partition_that_never_comes_is_named,
+    topics::one_budget_serves_the_waits_for_metadata_and_for_memory,
+    topics::partitions_for_describes_each_partition,
+    topics::rdy_9_records_of_a_partition_without_leader_wait_for_one,
+    memory::buf_3_the_longest_waiter_collects_and_later_ones_get_nothing_meanwhile,
+    memory::buf_4_a_wait_that_ends_in_vain_gives_everything_back,
+    memory::buf_4_a_send_that_is_dropped_while_it_waits_leaves_nothing_behind,
+    memory::buf_6_a_wait_for_memory_ends_all_lingering,
+    memory::buf_8_closing_ends_every_wait_for_memory,
+    memory::many_threads_share_three_buffers,
 }
