@@ -7,11 +7,13 @@
 #![forbid(unsafe_code)]
 
 mod memory;
+mod retries;
 mod rig;
 mod sending;
 #[path = "../support/mod.rs"]
 mod support;
 mod topics;
+mod verdicts;
 
 /// One module per driver, with each test in it.
 macro_rules! on_every_driver {
@@ -62,4 +64,22 @@ on_every_driver! {
     memory::buf_6_a_wait_for_memory_ends_all_lingering,
     memory::buf_8_closing_ends_every_wait_for_memory,
     memory::many_threads_share_three_buffers,
+    verdicts::acks_say_when_and_whether_there_is_an_offset,
+    verdicts::flush_does_not_linger_and_waits_for_what_was_before_it,
+    verdicts::a_dropped_flush_goes_on_and_a_dropped_delivery_loses_nothing,
+    verdicts::rdy_2_records_wait_for_the_linger_and_leave_together,
+    verdicts::exp_3_a_silent_broker_leaves_records_possibly_written,
+    verdicts::exp_2_what_never_left_is_certainly_not_written,
+    verdicts::net_4_a_request_without_answer_is_sent_again_elsewhere,
+    verdicts::a_refused_record_fails_alone_with_the_brokers_code,
+    verdicts::rty_5_retries_end_and_the_last_reason_is_told,
+    verdicts::a_refused_producer_id_fails_records_until_it_is_granted,
+    verdicts::meta_2_the_brokers_time_is_told_where_it_counts,
+    retries::ord_order_survives_not_leader_in_the_middle_of_five,
+    retries::ord_order_survives_a_timeout_said_by_the_broker,
+    retries::ord_order_survives_a_connection_that_is_cut_before_the_append,
+    retries::ord_order_survives_a_connection_that_is_cut_after_the_append,
+    retries::ord_order_survives_an_answer_that_never_comes,
+    retries::order_survives_a_storm_of_faults,
+    retries::without_idempotence_and_one_in_flight_order_survives_too,
 }
