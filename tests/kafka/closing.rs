@@ -7,7 +7,7 @@ use kuring::{Producer, SendError, Summary};
 
 use crate::content::Content;
 use crate::ledger::verify_acknowledged;
-use crate::support::deadline::{Deadline, now};
+use crate::support::deadline::Deadline;
 use crate::support::jars::Version;
 use crate::support::kafka::{Cluster, shared};
 use crate::traffic::{Plan, Sent, Traffic};
@@ -41,9 +41,9 @@ pub(crate) fn close_with_a_silent_broker_ends_in_time_and_resolves_every_deliver
     let traffic = Traffic::start(&producer, &plan);
     traffic.await_more(20_000, Deadline::after(Duration::from_secs(60)));
     cluster.pause_broker(0);
-    let begin = now();
+    let bound = Deadline::after(Duration::from_secs(60));
     let summary = producer.close(Duration::from_secs(2));
-    assert!(begin.elapsed() < Duration::from_secs(30), "close is bounded: {:?}", begin.elapsed());
+    bound.check(|| "close, which was given two seconds".to_owned());
     let sent = traffic.finish();
     adds_up(&summary, &sent);
     for sent in &sent {
@@ -66,7 +66,8 @@ fn adds_up(summary: &Summary, sent: &[Sent]) {
     assert_eq!(summary.acknowledged, count(|sent| sent.verdict.is_ok()), "{summary:?}");
     assert_eq!(summary.possibly_written, count(possibly), "{summary:?}");
     let rest = sent.len() as u64 - summary.acknowledged - summary.possibly_written;
-    assert_eq!(summary.failed + summary.never_sent, rest, "{summary:?}");
+    assert_eq!(summary.failed, rest, "{summary:?}");
+    assert!(summary.never_sent <= summary.failed, "{summary:?}");
 }
 
 fn plan(topic: &str) -> Plan {
