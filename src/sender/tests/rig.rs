@@ -183,11 +183,7 @@ impl Rig {
                 other => panic!("{other:?}"),
             }
         }
-        let _ = self.accumulator.waiters.distribute(
-            self.accumulator.pool(),
-            true,
-            clock::to_nanos(self.now),
-        );
+        self.accumulator.waiters.distribute(self.accumulator.pool());
         self.check();
     }
 
@@ -329,8 +325,7 @@ impl Rig {
         self.world.connects.iter().filter(|address| **address == address_of(broker)).count()
     }
 
-    /// `pending`, `offset 5`, `written`, or the error's name with `, maybe written` where it may
-    /// be.
+    /// `pending`, `offset 5`, `written`, or the error's name with `, maybe written` where it may be.
     pub(super) fn verdict(&self, record: usize) -> String {
         match self.records[record].2.verdict() {
             None => "pending".to_owned(),
