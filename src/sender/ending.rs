@@ -95,19 +95,20 @@ impl Sender {
     /// Closes: no more appends, send what is there until `deadline`, then fail the rest. `Ended`
     /// when it is over.
     pub fn handle_close(&mut self, deadline: Instant, now: Instant) {
-        match self.closing {
-            Closing::No => self.start_close(deadline),
-            Closing::Graceful(_) => {}
+        self.closing = match self.closing {
+            Closing::No => {
+                self.close_rings();
+                Closing::Graceful(deadline)
+            }
+            Closing::Graceful(earlier) => Closing::Graceful(earlier.min(deadline)),
             Closing::Forced | Closing::Emptied | Closing::Ended => return,
-        }
-        let earlier = self.closing.deadline().map_or(deadline, |old| old.min(deadline));
-        self.closing = Closing::Graceful(earlier);
+        };
         (0..self.partitions.len() as u32).for_each(|index| self.look(index, now));
         self.poll_ending(now);
     }
 
-    fn start_close(&mut self, deadline: Instant) {
-        self.closing = Closing::Graceful(deadline);
+    /// From now on every append is refused, and nobody waits for memory.
+    fn close_rings(&mut self) {
         self.accumulator.close_arrivals();
         let accumulator = Arc::clone(&self.accumulator);
         accumulator.take_arrivals(&mut self.rings);
@@ -210,11 +211,7 @@ impl Sender {
 
     /// The shard's thread failed: every record that is left gets a verdict.
     pub fn abandon(&mut self) {
-        self.accumulator.close_arrivals();
-        let accumulator = Arc::clone(&self.accumulator);
-        accumulator.take_arrivals(&mut self.rings);
-        self.rings.iter().for_each(|ring| ring.close());
-        accumulator.waiters.close(accumulator.pool());
+        self.close_rings();
         let left: Vec<_> = self.batches.unresolved().collect();
         for batch in left {
             let possibly_written = self.batches.get(batch).possibly_written();
