@@ -389,7 +389,7 @@ impl Sender {
                     node.throttled_until = None;
                 }
             }
-            // From now on it may be tried whenever there is something to send.
+            // From now on whoever needs the connection may try again; nobody has to.
             Link::Down if node.retry_at.is_some_and(|at| at <= now) => node.retry_at = None,
             _ => {}
         }

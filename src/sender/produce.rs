@@ -315,9 +315,9 @@ impl Sender {
             return;
         };
         let expires = clock::from_nanos(opened) + self.settings.delivery_timeout;
-        // A retry that is due waits for its node, which has a timer of its own.
-        let retry = queued.and_then(|batch| self.batches.get(batch).retry_at);
-        let retry = retry.filter(|at| *at > now);
+        // A retry that is due and cannot go out waits for something else than time.
+        let retry =
+            queued.and_then(|batch| self.batches.get(batch).retry_at.filter(|at| *at > now));
         self.arm_partition(index, retry.map_or(expires, |retry| retry.min(expires)));
     }
 
