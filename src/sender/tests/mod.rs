@@ -6,4 +6,5 @@ mod rig;
 mod wire;
 mod world;
 
+mod draining;
 mod readiness;

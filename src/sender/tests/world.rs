@@ -43,8 +43,8 @@ pub(super) struct World {
     pub(super) refused: BTreeSet<SocketAddr>,
     /// Connects to these brokers stay without an end.
     pub(super) silent: BTreeSet<i32>,
-    /// Frames stay in the driver until the test returns them.
-    pub(super) keeps_frames: bool,
+    /// Frames to these brokers stay in the driver until the test returns them.
+    pub(super) stalled: BTreeSet<i32>,
     /// Connections that are shut down stay until the test ends them.
     pub(super) keeps_closes: bool,
     pub(super) identity: (i64, i16),
@@ -57,6 +57,8 @@ pub(super) struct World {
     /// Every request, in order.
     pub(super) seen: Vec<(i32, ApiKey)>,
     pub(super) open: HashMap<ConnectionId, i32>,
+    /// The unanswered requests of each connection, in order, with the answers that are ready.
+    due: HashMap<ConnectionId, VecDeque<(i32, Option<Vec<u8>>)>>,
     pub(super) closing: Vec<ConnectionId>,
 }
 
@@ -77,7 +79,7 @@ impl World {
             held: vec![ApiKey::Produce],
             refused: BTreeSet::new(),
             silent: BTreeSet::new(),
-            keeps_frames: false,
+            stalled: BTreeSet::new(),
             keeps_closes: false,
             identity: (7000, 0),
             throttle_ms: 0,
@@ -87,6 +89,7 @@ impl World {
             connects: Vec::new(),
             seen: Vec::new(),
             open: HashMap::new(),
+            due: HashMap::new(),
             closing: Vec::new(),
         }
     }
@@ -129,17 +132,22 @@ impl World {
         let bytes = bytes_of(&frame);
         let busy = self.frames.iter().any(|lent| lent.connection == connection);
         assert!(!busy, "NET-1: one frame at a time is in the driver per connection");
-        let arrived = self.open.get(&connection).map(|broker| {
-            let mut arrived = wire::read(connection, *broker, &bytes);
+        let broker = self.open.get(&connection).copied();
+        let arrived = broker.map(|broker| {
+            let mut arrived = wire::read(connection, broker, &bytes);
             self.name_topics(&mut arrived);
             arrived
         });
         self.frames.push_back(Lent { connection, frame, bytes });
-        if !self.keeps_frames {
+        if broker.is_none_or(|broker| !self.stalled.contains(&broker)) {
             self.return_frame(self.frames.len() - 1);
         }
         if let Some(arrived) = arrived {
             self.seen.push((arrived.broker, arrived.api));
+            if !matches!(arrived.body, Body::Produce { acks: 0, .. }) {
+                let due = self.due.entry(connection).or_default();
+                due.push_back((arrived.correlation, None));
+            }
             self.arrive(arrived);
         }
     }
@@ -169,6 +177,7 @@ impl World {
     /// The connection ends: by the sender's wish, the peer's or the network's.
     pub(super) fn close(&mut self, connection: ConnectionId, why: &'static str) {
         self.open.remove(&connection);
+        self.due.remove(&connection);
         while let Some(at) = self.frames.iter().position(|lent| lent.connection == connection) {
             self.return_frame(at);
         }
@@ -203,11 +212,24 @@ impl World {
         self.answer(&arrived, bytes);
     }
 
-    /// Bytes come from the peer, if the connection is still there.
+    /// A broker has an answer, and sends it when all earlier requests of the connection have theirs.
     pub(super) fn answer(&mut self, request: &Arrived, bytes: Vec<u8>) {
-        if self.open.contains_key(&request.connection) {
-            self.events.push_back(Event::Received(request.connection, bytes));
+        let connection = request.connection;
+        if !self.open.contains_key(&connection) {
+            return;
         }
+        let due = self.due.get_mut(&connection).expect("a request came");
+        let found = due.iter_mut().find(|(correlation, _)| *correlation == request.correlation);
+        found.expect("one answer per request").1 = Some(bytes);
+        while let Some((_, Some(_))) = due.front() {
+            let bytes = due.pop_front().and_then(|(_, bytes)| bytes).unwrap_or_default();
+            self.events.push_back(Event::Received(connection, bytes));
+        }
+    }
+
+    /// Bytes come from the peer, whatever they are.
+    pub(super) fn receive(&mut self, connection: ConnectionId, bytes: Vec<u8>) {
+        self.events.push_back(Event::Received(connection, bytes));
     }
 
     pub(super) fn versions_answer(&self, request: &Arrived) -> Vec<u8> {
