@@ -125,13 +125,11 @@ impl Sender {
         for _ in 0..self.nodes[index as usize].ready.len() {
             let Some(at) = self.nodes[index as usize].ready.pop_front() else { break };
             let partition = &mut self.partitions[at as usize];
-            if partition.place == Place::Ready(index) {
-                partition.place = Place::Idle;
-            }
-            if partition.leader != Some(index) {
-                self.place(at, now);
+            if partition.place != Place::Ready(index) {
+                // It went to another leader. If it came back, it stands further on once more.
                 continue;
             }
+            partition.place = Place::Idle;
             // EXP-11: what is too old is never put on the wire.
             self.expire_queued(at, now);
             if !self.is_sendable(at, now) {
