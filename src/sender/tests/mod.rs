@@ -7,4 +7,6 @@ mod wire;
 mod world;
 
 mod draining;
+mod expiry;
 mod readiness;
+mod retrying;

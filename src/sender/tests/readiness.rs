@@ -146,9 +146,8 @@ fn rdy_9_a_batch_of_a_topic_that_went_away_wakes_the_metadata_by_itself() {
     let mut rig = Rig::new(config(), &[1]);
     rig.world.topics.clear();
     rig.cluster.mark_stale();
-    rig.advance(ms(200));
+    rig.advance(ms(700_000));
     let asked = rig.count(ApiKey::Metadata);
-    rig.advance(ms(200_000));
     let a = rig.append("t-0", "a");
     // One turn and no more: what is due has to be on its way, or under a timer, after it.
     rig.turn();
