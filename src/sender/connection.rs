@@ -77,6 +77,7 @@ impl Sender {
         node.addresses.extend(found);
         if found.is_empty() {
             tracing::warn!(host = %node.host, "host name not resolved");
+            self.back_off(index, now);
             self.connect_failed(index, now);
         } else {
             self.connect(index, now);
@@ -300,7 +301,9 @@ impl Sender {
             tracing::info!(broker = node.id.0, host = %node.host, port = node.port, %why,
                 "connection ended");
         }
-        self.nodes[index as usize].failures += 1;
+        let another_address = matches!(was, Link::Connecting(_)) && !node.addresses.is_empty();
+        // Before the batches are lost: what is ready behind them must wait as well (RTY-8).
+        self.back_off(index, now);
         let late = requests.front().is_some_and(|request| request.deadline <= now);
         let code = if late { ErrorCode::RequestTimedOut } else { ErrorCode::NetworkException };
         for request in requests.drain(..) {
@@ -314,7 +317,8 @@ impl Sender {
         }
         // Keeps the queue's memory for the next connection.
         self.nodes[index as usize].in_flight = requests;
-        if matches!(was, Link::Connecting(_)) && !self.nodes[index as usize].addresses.is_empty() {
+        if another_address {
+            self.nodes[index as usize].retry_at = None;
             self.connect(index, now);
         } else {
             self.connect_failed(index, now);
@@ -322,13 +326,17 @@ impl Sender {
         self.poll_ending(now);
     }
 
-    /// Waits before the next try (RTY-8), and has the metadata looked at (MD-2).
-    fn connect_failed(&mut self, index: u32, now: Instant) {
-        let failures = self.nodes[index as usize].failures.saturating_sub(1);
+    /// Sets the wait before the next try (RTY-8).
+    fn back_off(&mut self, index: u32, now: Instant) {
+        let failures = self.nodes[index as usize].failures;
         let wait = backoff(self.settings.reconnect_backoff, failures, &mut self.random);
         let node = &mut self.nodes[index as usize];
-        node.failures = node.failures.max(1);
+        node.failures += 1;
         node.retry_at = Some(now + wait);
+    }
+
+    /// A node that could not be reached has the metadata looked at (MD-2).
+    fn connect_failed(&mut self, index: u32, now: Instant) {
         self.refresh_metadata();
         self.arm_node(index);
         self.poll_metadata(now);
