@@ -148,6 +148,9 @@ impl Sender {
         let next = stale.epoch.checked_add(1).map(|epoch| ProducerIdentity { epoch, ..stale });
         self.identity.current = next;
         tracing::info!(producer_id = stale.id, epoch = stale.epoch, "producer epoch bumped");
-        self.poll_identity(now);
+        if next.is_none() {
+            // Asked for in the next turn: a request may be on its way out just now.
+            self.timers.arm(&mut self.identity.armed, Timer::Identity, now);
+        }
     }
 }

@@ -284,12 +284,13 @@ impl Sender {
     pub(super) fn expire_queued(&mut self, index: u32, now: Instant) {
         while let Some(&batch) = self.partitions[index as usize].queue.front() {
             if !self.is_expired(batch, now) {
-                return;
+                break;
             }
             self.partitions[index as usize].queue.pop_front();
             self.expire(batch, now);
             self.release_if_over(batch);
         }
+        self.restart_if_due(index, now);
     }
 
     /// Expires batches in flight.
