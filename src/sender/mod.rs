@@ -375,6 +375,7 @@ impl Sender {
             let topic = Arc::clone(partition.ring.topic());
             self.cluster.entry(&topic).touch(clock::to_nanos(now));
             self.refresh_metadata();
+            self.poll_metadata(now);
             return;
         };
         if partition.place == Place::Ready(leader) {
