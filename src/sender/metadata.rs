@@ -193,11 +193,11 @@ impl Sender {
         self.poll_ending(now);
     }
 
-    /// The partition may have another leader: its place follows, and a first batch that waits for a
-    /// retry need not wait any longer (RTY-4).
+    /// The partition may have another leader: its place follows, and batches that wait for a retry
+    /// need not wait any longer (RTY-4).
     fn rerouted(&mut self, index: u32, newer: bool, now: Instant) {
         let partition = &mut self.partitions[index as usize];
-        if let (true, Some(&batch)) = (newer, partition.queue.front()) {
+        for &batch in partition.queue.iter().filter(|_| newer) {
             let state = self.batches.get_mut(batch);
             if state.leader_epoch < partition.leader_epoch {
                 state.retry_at = None;

@@ -154,9 +154,11 @@ impl Sender {
         if now >= expires {
             return self.expire(batch, now);
         }
-        state.retry_at = Some(now + backoff(limits, state.attempts, &mut self.random));
-        state.attempts += 1;
         let partition = &mut self.partitions[state.partition as usize];
+        let wait = backoff(limits, state.attempts, &mut self.random);
+        // RTY-4: a leader that was not asked yet is asked at once.
+        state.retry_at = (state.leader_epoch >= partition.leader_epoch).then(|| now + wait);
+        state.attempts += 1;
         partition.requeue(batch, &self.batches);
         self.counters.retries += 1;
     }
