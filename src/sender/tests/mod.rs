@@ -7,6 +7,9 @@ mod wire;
 mod world;
 
 mod draining;
+mod ending;
 mod expiry;
+mod loans;
 mod readiness;
 mod retrying;
+mod sequences;
