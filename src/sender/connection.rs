@@ -142,10 +142,11 @@ impl Sender {
             let Part::Lent(loan) = part else { continue };
             let batch = loan.index().0;
             drop(loan);
-            let partition = self.batches.find(batch).map(|state| state.partition);
+            let state = self.batches.find(batch).filter(|state| !state.in_flight);
+            let waiting = state.map(|state| state.partition);
             self.release_if_over(batch);
-            // A batch that is to be sent again could not be while it was lent.
-            if let Some(partition) = partition.filter(|_| !complete) {
+            // The answer came first. A batch that is to be sent again could not be while it was lent.
+            if let Some(partition) = waiting {
                 self.place(partition, now);
             }
         }
