@@ -196,12 +196,18 @@ impl Sender {
             let possibly_written = self.batches.get(batch).possibly_written();
             self.fail(batch, SendError::Closed { possibly_written });
         }
-        for partition in &mut self.partitions {
-            partition.queue.clear();
-            partition.unsettled.retain(|batch| self.batches.find(*batch).is_some());
-        }
+        self.forget_settled();
         // What a writer was still busy with fails when it is done.
         (0..self.partitions.len() as u32).for_each(|index| self.look(index, now));
+    }
+
+    /// After every batch has its verdict: only requests that are out are still waited for.
+    fn forget_settled(&mut self) {
+        for partition in &mut self.partitions {
+            partition.queue.clear();
+            let in_flight = |batch: u32| self.batches.find(batch).is_some_and(|b| b.in_flight);
+            partition.unsettled.retain(|batch| in_flight(*batch));
+        }
     }
 
     fn empty(&mut self, closing: Closing) {
@@ -217,6 +223,7 @@ impl Sender {
             let possibly_written = self.batches.get(batch).possibly_written();
             self.fail(batch, SendError::SenderFailed { possibly_written });
         }
+        self.forget_settled();
         for ring in self.rings.clone() {
             while let Head::Sealed(sealed) = ring.take() {
                 let batch = self.batches.add(sealed, ring.index());
