@@ -23,7 +23,10 @@ pub(super) struct BatchState {
     /// Leader epoch of the last attempt (RTY-4).
     pub(super) leader_epoch: i32,
     /// An attempt ended without an answer that settles it: it may have been written.
-    pub(super) uncertain: bool,
+    uncertain: bool,
+    /// Such an attempt was made under the present sequence: only the same sequence, sent once more,
+    /// tells whether it was written.
+    pub(super) open_attempt: bool,
     /// In a request that is not answered.
     pub(super) in_flight: bool,
     /// Its records have their verdict.
@@ -45,10 +48,17 @@ impl BatchState {
             retry_at: None,
             leader_epoch: -1,
             uncertain: false,
+            open_attempt: false,
             in_flight: false,
             resolved: false,
             last_error: None,
         }
+    }
+
+    /// The attempt that ended may have been written.
+    pub(super) fn set_uncertain(&mut self) {
+        self.uncertain = true;
+        self.open_attempt = true;
     }
 
     /// Whether its records may be in the log.

@@ -27,10 +27,11 @@ impl Sender {
     pub(super) fn is_sendable(&self, index: u32, now: Instant) -> bool {
         let partition = &self.partitions[index as usize];
         let Some(&batch) = partition.queue.front() else { return false };
-        if partition.restart || partition.in_flight >= self.settings.in_flight_max {
+        let state = self.batches.get(batch);
+        let held = partition.restart && !state.open_attempt;
+        if held || partition.in_flight >= self.settings.in_flight_max {
             return false;
         }
-        let state = self.batches.get(batch);
         if state.retry_at.is_some_and(|at| at > now) {
             return false;
         }

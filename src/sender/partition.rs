@@ -35,8 +35,8 @@ pub(super) struct Partition {
     pub(super) in_flight: usize,
     pub(super) identity: ProducerIdentity,
     pub(super) next_sequence: Sequence,
-    /// A sequence was used up without being written: once nothing is in flight, the partition
-    /// starts again at 0 under a new epoch (SEQ-6).
+    /// A sequence was used up, perhaps without being written: once nothing is in flight and nothing
+    /// is open, the partition starts again at 0 under a new epoch (SEQ-6, SEQ-8).
     pub(super) restart: bool,
     pub(super) place: Place,
     /// Whether its ring has an open batch that lingers, and so it is in the sender's list of those.

@@ -99,7 +99,9 @@ impl Sender {
             Recovery::Success => self.succeed(batch, answer.base_offset, answer.log_append_time),
             Recovery::Duplicate => self.succeed(batch, -1, -1),
             Recovery::Retry { uncertain, .. } => {
-                self.batches.get_mut(batch).uncertain |= uncertain;
+                if uncertain {
+                    self.batches.get_mut(batch).set_uncertain();
+                }
                 self.retry_or_fail(batch, answer.error, answer.message.clone(), now);
             }
             Recovery::Sequence => self.wrong_sequence(batch, answer, now),
@@ -166,8 +168,10 @@ impl Sender {
     /// A sequence that the broker did not expect: behind a batch that is itself to be sent again it
     /// comes right by itself (OOS-1); else the partition starts again under a new epoch (OOS-2).
     fn wrong_sequence(&mut self, batch: u32, answer: &Answer, now: Instant) {
-        let partition = self.batches.get(batch).partition as usize;
-        let partition = &mut self.partitions[partition];
+        let state = self.batches.get_mut(batch);
+        // A broker that had written it under this sequence would have called it a success (ORD-5).
+        state.open_attempt = false;
+        let partition = &mut self.partitions[state.partition as usize];
         if partition.unsettled.front() == Some(&batch) {
             partition.restart = true;
         }
@@ -247,7 +251,7 @@ impl Sender {
     pub(super) fn lose(&mut self, entries: &[Entry], code: ErrorCode, now: Instant) {
         for entry in entries.iter().filter(|entry| !entry.answered) {
             let batch = self.leave_flight(entry.batch);
-            self.batches.get_mut(batch).uncertain = true;
+            self.batches.get_mut(batch).set_uncertain();
             self.retry_or_fail(batch, code, None, now);
         }
         for entry in entries.iter().filter(|entry| !entry.answered) {
@@ -325,10 +329,14 @@ impl Sender {
     }
 
     /// SEQ-6: once nothing of the partition is in flight, its sequences start again under a new
-    /// epoch, and what was waiting for a retry is numbered anew.
+    /// epoch, and what was waiting for a retry is numbered anew. SEQ-8: not as long as the first of
+    /// these may have been written under its old number; if it was not, the ones behind it were not
+    /// either.
     pub(super) fn restart_if_due(&mut self, index: u32, now: Instant) {
         let partition = &mut self.partitions[index as usize];
-        if !partition.restart || partition.in_flight > 0 {
+        let first = partition.unsettled.front().map(|batch| self.batches.get(*batch));
+        let open = first.is_some_and(|first| first.open_attempt);
+        if !partition.restart || partition.in_flight > 0 || open {
             return;
         }
         partition.restart = false;
