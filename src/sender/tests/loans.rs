@@ -6,8 +6,11 @@ use crate::protocol::error_code::ErrorCode;
 
 /// Two buffers in all.
 fn two_buffers() -> Rig {
-    let config = config().buffer_memory(1_400).delivery_timeout(ms(1_000));
-    Rig::new(config.request_timeout(ms(1_000)).linger(ms(0)), &[1, 1])
+    let config = config().buffer_memory(2_816).delivery_timeout(ms(1_000));
+    let mut rig = Rig::new(config.request_timeout(ms(1_000)), &[1, 1]);
+    rig.send("t-0", "warm");
+    rig.accept_next();
+    rig
 }
 
 #[test]

@@ -23,11 +23,11 @@ fn refuse_identity(rig: &mut Rig, error: ErrorCode) {
 
 /// Accepts whatever comes until nothing comes any more.
 fn accept_all(rig: &mut Rig) {
-    for _ in 0..30 {
+    for _ in 0..300 {
         while !rig.pending().is_empty() {
             rig.accept_next();
         }
-        rig.advance(ms(500));
+        rig.advance(ms(50));
     }
 }
 
