@@ -10,7 +10,6 @@ use super::{Action, Sender};
 use crate::accumulator::frame::{Frame, Part};
 use crate::clock;
 use crate::config::Acks;
-use crate::error::SendError;
 use crate::ids::{Sequence, TopicId};
 use crate::protocol::api::{ApiKey, RequestHeader};
 use crate::protocol::error_code::ErrorCode;
@@ -77,7 +76,7 @@ impl Sender {
             return;
         }
         let Some(version) = self.produce_version(index, &entries) else {
-            return self.refuse(&mut entries);
+            return self.refuse(entries, now);
         };
         entries.sort_unstable_by_key(|entry| self.partitions[entry.partition as usize].topic);
         for entry in &entries {
@@ -162,15 +161,17 @@ impl Sender {
         Some(if all_known { version } else { version.min(TOPIC_IDS_FROM - 1) })
     }
 
-    /// The broker speaks no version of Produce that this client speaks.
-    fn refuse(&mut self, entries: &mut Vec<Entry>) {
-        let code = ErrorCode::UnsupportedVersion;
+    /// NET-15: the broker speaks no version of Produce that this client speaks, so it gets none of
+    /// what these partitions have.
+    fn refuse(&mut self, mut entries: Vec<Entry>, now: Instant) {
         for entry in entries.drain(..) {
-            self.partitions[entry.partition as usize].settle(entry.batch);
-            let possibly_written = self.batches.get(entry.batch).possibly_written();
-            self.fail(entry.batch, SendError::Rejected { code, message: None, possibly_written });
+            let queue = std::mem::take(&mut self.partitions[entry.partition as usize].queue);
+            for batch in std::iter::once(entry.batch).chain(queue) {
+                self.reject(batch, ErrorCode::UnsupportedVersion, None);
+            }
+            self.restart_if_due(entry.partition, now);
         }
-        self.spare_entries.push(std::mem::take(entries));
+        self.spare_entries.push(entries);
     }
 
     /// The batch goes out: its first time it gets sequence, header and checksum (DRN-8, SEQ-3);

@@ -179,7 +179,7 @@ impl Sender {
     }
 
     /// The end of a batch that the broker refused.
-    fn reject(&mut self, batch: u32, code: ErrorCode, message: Option<Arc<str>>) {
+    pub(super) fn reject(&mut self, batch: u32, code: ErrorCode, message: Option<Arc<str>>) {
         let state = self.batches.get(batch);
         let possibly_written = state.possibly_written();
         let error = match code {
