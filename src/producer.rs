@@ -48,7 +48,8 @@ pub enum StartError {
         /// The setting.
         bytes: usize,
     },
-    /// One shard's part of `buffer.memory` has no room for a batch. Use fewer shards or more memory.
+    /// One shard's part of `buffer.memory` has no room for a batch. Use fewer shards or more
+    /// memory.
     #[error(
         "buffer.memory={memory} over {shards} shards has no room for batch.size={batch_bytes}: \
              raise buffer.memory or lower kuring.shards"

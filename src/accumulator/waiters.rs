@@ -149,7 +149,9 @@ impl Waiters {
             if waiter.set_aside < waiter.need {
                 break;
             }
-            if held && pool.available() < pool.total() / LUMP_SHARE {
+            // Nothing to wait for when no byte is out.
+            let more = pool.available() + waiter.set_aside < pool.total();
+            if held && more && pool.available() < pool.total() / LUMP_SHARE {
                 let until = *queue.held_since.get_or_insert(now) + HOLD_NANOS_MAX;
                 if now < until {
                     return Some(until);

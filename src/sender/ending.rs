@@ -85,8 +85,8 @@ impl Sender {
         self.look_at_lingering(now);
     }
 
-    /// Connects to the leaders of these partitions; `Done(number)` when they are up and the producer
-    /// id is there.
+    /// Connects to the leaders of these partitions; `Done(number)` when they are up and the
+    /// producer id is there.
     pub fn handle_warm_up(&mut self, number: u64, partitions: Vec<(Arc<str>, i32)>, now: Instant) {
         self.warm_ups.push(WarmUp { number, partitions });
         self.poll_ending(now);

@@ -137,9 +137,7 @@ pub(crate) fn exp_2_what_never_left_is_certainly_not_written(driver: DriverChoic
     let topic = producer.topic("t");
     let send = |partition| topic.blocking_send(Record::new().partition(partition)).unwrap();
     let error = verdict(send(0)).unwrap_err();
-    let SendError::TimedOut { elapsed, possibly_written: false } = error else {
-        panic!("{error}")
-    };
+    let SendError::TimedOut { elapsed, possibly_written: false } = error else { panic!("{error}") };
     assert!(elapsed >= millis(300), "{elapsed:?}");
     verdict(send(1)).unwrap();
     let summary = producer.close(PATIENCE);
@@ -177,9 +175,7 @@ pub(crate) fn a_refused_record_fails_alone_with_the_brokers_code(driver: DriverC
         (ResponseError::InvalidRecord, ErrorCode::InvalidRecord),
         (ResponseError::InvalidRequiredAcks, ErrorCode::InvalidRequiredAcks),
     ] {
-        broker.script(move |seen| {
-            if is_produce(seen) { Turn::Refuse(code) } else { Turn::Serve }
-        });
+        broker.script(move |seen| if is_produce(seen) { Turn::Refuse(code) } else { Turn::Serve });
         let SendError::Rejected { code, possibly_written: false, .. } = send().unwrap_err() else {
             panic!("{expected:?}")
         };
@@ -205,7 +201,9 @@ pub(crate) fn rty_5_retries_end_and_the_last_reason_is_told(driver: DriverChoice
     });
     let topic = producer.topic("t");
     let error = verdict(topic.blocking_send(Record::new()).unwrap()).unwrap_err();
-    let SendError::Rejected { code, possibly_written: false, .. } = error else { panic!("{error}") };
+    let SendError::Rejected { code, possibly_written: false, .. } = error else {
+        panic!("{error}")
+    };
     assert_eq!((code, broker.count(ApiKey::Produce)), (ErrorCode::NotEnoughReplicas, 3));
     broker.sane();
     verdict(topic.blocking_send(Record::new()).unwrap()).unwrap();

@@ -183,7 +183,8 @@ impl Rig {
                 other => panic!("{other:?}"),
             }
         }
-        self.accumulator.waiters.distribute(self.accumulator.pool());
+        let now = clock::to_nanos(self.now);
+        let _ = self.accumulator.waiters.distribute(self.accumulator.pool(), true, now);
         self.check();
     }
 
@@ -325,7 +326,8 @@ impl Rig {
         self.world.connects.iter().filter(|address| **address == address_of(broker)).count()
     }
 
-    /// `pending`, `offset 5`, `written`, or the error's name with `, maybe written` where it may be.
+    /// `pending`, `offset 5`, `written`, or the error's name with `, maybe written` where it may
+    /// be.
     pub(super) fn verdict(&self, record: usize) -> String {
         match self.records[record].2.verdict() {
             None => "pending".to_owned(),
