@@ -148,7 +148,6 @@ impl ConfigBuilder {
 
 impl Producer {
     /// A builder: typed setters and Kafka's property names, mixed as you like.
-    #[must_use]
     pub fn builder() -> ConfigBuilder {
         ConfigBuilder::new()
     }

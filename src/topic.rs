@@ -28,10 +28,12 @@ use crate::record::Record;
 /// `limit - SURE_TO_FIT - 16 per header` no exact check is needed.
 const SURE_TO_FIT: usize = 256;
 
+type Chunk = Box<[OnceLock<Arc<BatchRing>>]>;
+
 /// The rings of a topic by partition number: chunks that double, made when first used.
 #[derive(Debug)]
 struct Rings {
-    chunks: [OnceLock<Box<[OnceLock<Arc<BatchRing>>]>>; Self::CHUNKS],
+    chunks: [OnceLock<Chunk>; Self::CHUNKS],
 }
 
 impl Rings {

@@ -175,7 +175,6 @@ pub(super) fn stamp(
     identity: ProducerIdentity,
     sequence: Option<Sequence>,
 ) {
-    let bytes = exclusive(pool, sealed.index, HEAD_ROOM_BYTES, sealed.bytes as usize);
     let header = BatchHeader {
         attributes: Attributes::NONE,
         record_count: sealed.records,
@@ -184,8 +183,11 @@ pub(super) fn stamp(
         producer: identity,
         base_sequence: sequence,
     };
-    header.write(bytes, sealed.bytes as usize - HEADER_BYTES);
-    record_batch::stamp_checksum(bytes);
+    let bytes = sealed.bytes as usize;
+    write_to(pool, sealed.index, HEAD_ROOM_BYTES, bytes, |batch| {
+        header.write(batch, bytes - HEADER_BYTES);
+        record_batch::stamp_checksum(batch);
+    });
 }
 
 /// Puts a request's first bytes right in front of the batch and its last ones right behind it, and
@@ -197,20 +199,26 @@ pub(super) fn lend_framed(
     tail: &[u8],
 ) -> Option<Loan> {
     let start = HEAD_ROOM_BYTES.checked_sub(head.len())?;
-    exclusive(pool, sealed.index, start, head.len()).copy_from_slice(head);
+    write_to(pool, sealed.index, start, head.len(), |room| room.copy_from_slice(head));
     let end = HEAD_ROOM_BYTES + sealed.bytes as usize;
-    exclusive(pool, sealed.index, end, tail.len()).copy_from_slice(tail);
+    write_to(pool, sealed.index, end, tail.len(), |room| room.copy_from_slice(tail));
     Some(pool.lend(sealed.index, start, end + tail.len() - start))
 }
 
-/// Bytes of a sealed batch's buffer, for the shard to write.
-fn exclusive(pool: &BufferPool, index: BufferIndex, start: usize, bytes: usize) -> &mut [u8] {
+/// Lets the shard write `bytes` of a sealed batch's buffer.
+fn write_to<R>(
+    pool: &BufferPool,
+    index: BufferIndex,
+    start: usize,
+    bytes: usize,
+    write: impl FnOnce(&mut [u8]) -> R,
+) -> R {
     assert_eq!(pool.loans(index), 0, "the kernel still reads this buffer (K19012-4)");
     // SAFETY: obligation: stay inside the buffer. The callers' ranges are the two rooms and the
     // batch itself. Test: `k19012_4_a_lent_batch_cannot_be_stamped_again`.
     let first = unsafe { pool.base_of(index).add(start) };
-    // SAFETY: obligation: nobody else uses these bytes. All writers have committed, no loan exists
-    // (asserted above), and only the shard's thread stamps and lends.
-    // Test: `k19012_4_a_lent_batch_cannot_be_stamped_again`.
-    unsafe { std::slice::from_raw_parts_mut(first.as_ptr(), bytes) }
+    // SAFETY: obligation: nobody else uses these bytes while the slice lives. All writers have
+    // committed, no loan exists (asserted above), only the shard's thread stamps and lends, and the
+    // slice ends with this call. Test: `k19012_4_a_lent_batch_cannot_be_stamped_again`.
+    write(unsafe { std::slice::from_raw_parts_mut(first.as_ptr(), bytes) })
 }

@@ -34,8 +34,8 @@ use crate::ids::{ProducerIdentity, Sequence};
 pub const BATCH_BYTES_MAX: usize = (1 << 25) - 1;
 
 /// How far appenders that may wait run ahead of a shard that is busy: what is filled and not sent
-/// yet fits the caches, so the shard finds it there, and a record waits less (PERF.md). A shard that
-/// waits for brokers lets them use all of `buffer.memory`.
+/// yet fits the caches, so the shard finds it there, and a record waits less (PERF.md). A shard
+/// that waits for brokers lets them use all of `buffer.memory`.
 const AHEAD_BYTES_MAX: u64 = 1 << 20;
 /// The same in batches, for large ones.
 const AHEAD_BATCHES_MAX: u64 = 32;

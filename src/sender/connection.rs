@@ -145,7 +145,7 @@ impl Sender {
             let state = self.batches.find(batch).filter(|state| !state.in_flight);
             let waiting = state.map(|state| state.partition);
             self.release_if_over(batch);
-            // The answer came first. A batch that is to be sent again could not be while it was lent.
+            // The answer came first; what is to be sent again could not be while it was lent.
             if let Some(partition) = waiting {
                 self.place(partition, now);
             }

@@ -173,7 +173,7 @@ pub(crate) const HOMES: &[Home] = &[
                   in park.rs",
     },
     Home {
-        path: "crc32c",
+        path: "crc_fast",
         files: &["src/protocol/record_batch.rs"],
         except: &[],
         instead: "a batch's checksum is `protocol::record_batch`'s",

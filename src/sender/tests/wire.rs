@@ -141,8 +141,8 @@ pub(super) fn read(connection: ConnectionId, broker: i32, frame: &[u8]) -> Arriv
 fn produce_of(read: &oracle::ProduceRequest) -> Body {
     let mut batches = Vec::new();
     for topic in &read.topic_data {
-        for data in &topic.partition_data {
-            let mut bytes = data.records.clone().unwrap();
+        for sent in &topic.partition_data {
+            let mut bytes = sent.records.clone().unwrap();
             let set =
                 RecordBatchDecoder::decode(&mut bytes).expect("a batch whose checksum is right");
             assert!(bytes.is_empty(), "RBF-7: one batch per partition");
@@ -151,7 +151,7 @@ fn produce_of(read: &oracle::ProduceRequest) -> Body {
             batches.push(Batch {
                 topic: topic.name.to_string(),
                 topic_id: TopicId(topic.topic_id.into_bytes()),
-                partition: data.index,
+                partition: sent.index,
                 producer_id: first.producer_id,
                 epoch: first.producer_epoch,
                 sequence: first.sequence,

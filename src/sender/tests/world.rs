@@ -212,7 +212,8 @@ impl World {
         self.answer(&arrived, bytes);
     }
 
-    /// A broker has an answer, and sends it when all earlier requests of the connection have theirs.
+    /// A broker has an answer, and sends it when all earlier requests of its connection have
+    /// theirs.
     pub(super) fn answer(&mut self, request: &Arrived, bytes: Vec<u8>) {
         let connection = request.connection;
         if !self.open.contains_key(&connection) {

@@ -185,7 +185,7 @@ fn metrics(producer: &Producer, client_id: &str) -> String {
     let metrics = producer.metrics();
     let rows: Vec<_> = metrics
         .iter()
-        .map(|(group, name, value)| (group.to_string(), name.to_string(), value as f64))
+        .map(|(group, name, value)| (group.to_string(), name.to_string(), value))
         .collect();
     perf::metrics_table(client_id, &rows)
 }

@@ -117,9 +117,10 @@ fn worker(run: &Run<'_>, index: u64, start: Instant, stats: Arc<Mutex<Stats>>) -
         sample_every,
         until_sample: 0,
         warmup_records: share(run.warmup_records),
-        steady_from: records.map_or(SteadyFrom::At(start + run.duration / 5), |records| {
-            SteadyFrom::Record(records / 10)
-        }),
+        steady_from: match records {
+            Some(records) => SteadyFrom::Record(records / 10),
+            None => SteadyFrom::At(start + run.duration / 5),
+        },
         stats,
     }
 }
@@ -155,11 +156,7 @@ fn report_until_finished(
     let progress = Progress::new(run.progress, goal, run.reporting_interval);
     let mut since = start;
     let mut is_steady = run.warmup_records == 0;
-    loop {
-        match is_finished.recv_timeout(progress.every()) {
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
-        }
+    while is_finished.recv_timeout(progress.every()) == Err(RecvTimeoutError::Timeout) {
         let mut window = super::stats::Collector::new();
         let mut settled = 0;
         for stats in all_stats {
