@@ -6,10 +6,12 @@ mod rig;
 mod wire;
 mod world;
 
+mod connections;
 mod draining;
 mod ending;
 mod expiry;
 mod loans;
+mod metadata;
 mod readiness;
 mod retrying;
 mod sequences;
