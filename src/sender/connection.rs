@@ -191,6 +191,10 @@ impl Sender {
             self.shut_down(index);
             return;
         }
+        if node.in_flight.is_empty() {
+            // From now on it is idle, and that may end sooner than the request's time would have.
+            self.arm_node(index);
+        }
         self.pump(index, now);
     }
 
