@@ -6,10 +6,12 @@
 //! Reading order: rig → sending → the others.
 #![forbid(unsafe_code)]
 
+mod closing;
 mod memory;
 mod retries;
 mod rig;
 mod sending;
+mod starting;
 #[path = "../support/mod.rs"]
 mod support;
 mod topics;
@@ -82,4 +84,19 @@ on_every_driver! {
     retries::ord_order_survives_an_answer_that_never_comes,
     retries::order_survives_a_storm_of_faults,
     retries::without_idempotence_and_one_in_flight_order_survives_too,
+    closing::cls_1_a_graceful_close_sends_everything_and_refuses_more,
+    closing::cls_3_a_forced_close_resolves_every_delivery,
+    closing::cls_3_a_close_without_patience_and_without_broker_ends_at_once,
+    closing::cls_4_threads_that_close_at_once_agree,
+    closing::cls_4_a_thread_that_waits_for_metadata_is_released,
+    closing::close_while_threads_send_counts_what_was_accepted,
+    closing::dropping_the_last_handle_sends_what_was_accepted,
+    closing::dropping_the_last_handle_does_not_wait_for_a_silent_broker_for_ever,
+    starting::after_a_warm_up_records_wait_for_nothing,
+    starting::a_warm_up_waits_for_a_leader_that_is_down,
+    starting::a_producer_built_before_its_broker_delivers_when_it_is_there,
+    starting::one_bootstrap_server_that_answers_is_enough,
+    starting::net_10_every_address_of_a_name_is_tried,
+    starting::a_lost_connection_is_made_again_when_it_is_needed,
+    starting::metrics_tell_what_happened,
 }
