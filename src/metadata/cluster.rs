@@ -185,8 +185,11 @@ impl Cluster {
                     entry.answered.store(true, Relaxed);
                 }
                 let count = found.map_or(0, |topic| topic.partitions.len() as u32);
-                if entry.count.swap(count, Release) > 0 && count == 0 {
-                    // Forgotten or gone: whoever wants it again asks at once (MD-1, MD-9).
+                let was = entry.count.swap(count, Release);
+                if was > 0 && count == 0 && !errors.iter().any(|(failed, _)| failed == name) {
+                    // Forgotten: not in use, until somebody wants it again, who then asks at once
+                    // (MD-1, MD-9).
+                    entry.used_at.store(0, Relaxed);
                     entry.answered.store(false, Relaxed);
                 }
             }

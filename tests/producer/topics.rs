@@ -104,7 +104,7 @@ pub(crate) fn api_6_a_partition_that_never_comes_is_named(driver: DriverChoice) 
 
 pub(crate) fn one_budget_serves_the_waits_for_metadata_and_for_memory(driver: DriverChoice) {
     let broker = FakeBroker::start(&[("t", 1)]);
-    let max_block = Duration::from_secs(1);
+    let max_block = Duration::from_secs(4);
     let producer = builder(&broker, driver)
         .batch_bytes(1024)
         .buffer_memory(4000)
