@@ -92,6 +92,10 @@ impl Batch {
         self.flush_epoch.load(Relaxed)
     }
 
+    pub(super) fn max_timestamp(&self) -> i64 {
+        self.max_timestamp.load(Relaxed)
+    }
+
     /// Raises the maximum timestamp; costs a load for the usual record that does not.
     #[inline]
     pub(super) fn raise_timestamp(&self, timestamp: i64) {

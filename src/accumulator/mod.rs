@@ -291,6 +291,11 @@ impl Accumulator {
         self.pool.loans(batch.index) > 0
     }
 
+    /// The highest timestamp of the batch's records.
+    pub fn max_timestamp(&self, batch: &SealedBatch) -> i64 {
+        self.batches[batch.index.0 as usize].max_timestamp()
+    }
+
     /// Gives the batch's memory back, and serves waiters with it. Shard only; once per batch, after
     /// the verdict, when nothing of it is lent.
     pub fn release(&self, batch: &SealedBatch) {

@@ -127,8 +127,15 @@ impl Sender {
         batch
     }
 
-    fn succeed(&mut self, batch: u32, base_offset: i64, log_append_time: i64) {
+    fn succeed(&mut self, batch: u32, base_offset: i64, mut log_append_time: i64) {
         let state = self.batches.get(batch);
+        // A broker that knows a repeated batch answers with that batch's maximum timestamp in the
+        // place of the append time, whatever clock the topic has (3.9 and 4.3 do). Java tells it to
+        // every record of the batch; here each record keeps its own time (META-2).
+        let repeated = state.attempts > 0;
+        if repeated && log_append_time == self.accumulator.max_timestamp(&state.sealed) {
+            log_append_time = -1;
+        }
         let partition = state.partition as usize;
         self.partitions[partition].settle(batch);
         // EXP-6: the late answer of an expired batch changes no verdict.
