@@ -41,6 +41,7 @@ pub(crate) struct Sent {
 pub(crate) struct Traffic {
     senders: Vec<JoinHandle<Vec<Sent>>>,
     progress: Arc<Progress>,
+    producer: Producer,
 }
 
 impl Traffic {
@@ -59,7 +60,7 @@ impl Traffic {
                 thread::spawn(move || sender.run())
             })
             .collect();
-        Self { senders, progress }
+        Self { senders, progress, producer: producer.clone() }
     }
 
     /// Waits until `count` more records than now have their verdict.
@@ -67,7 +68,8 @@ impl Traffic {
         let mut resolved = self.progress.resolved.lock().unwrap_or_else(PoisonError::into_inner);
         let target = *resolved + count;
         while *resolved < target {
-            deadline.check(|| format!("{target} verdicts, there are {resolved}"));
+            let metrics = || self.producer.metrics();
+            deadline.check(|| format!("{target} verdicts, there are {resolved}: {:?}", metrics()));
             let waited = self.progress.grown.wait_timeout(resolved, deadline.left());
             resolved = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
