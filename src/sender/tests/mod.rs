@@ -15,3 +15,4 @@ mod metadata;
 mod readiness;
 mod retrying;
 mod sequences;
+mod soak;
