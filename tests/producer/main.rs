@@ -9,13 +9,14 @@
 mod closing;
 mod memory;
 mod retries;
-mod rig;
 mod sending;
 mod starting;
 #[path = "../support/mod.rs"]
 mod support;
 mod topics;
 mod verdicts;
+
+use support::rig;
 
 /// One module per driver, with each test in it.
 macro_rules! on_every_driver {

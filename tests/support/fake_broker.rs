@@ -30,6 +30,9 @@ use log::{Arrived, Log};
 /// Only a failure waits this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What a test does to an answer.
+pub(crate) type Change<T> = Box<dyn FnOnce(&mut T) + Send>;
+
 /// What is done with one request.
 pub(crate) enum Turn {
     /// What a broker does.
@@ -41,9 +44,9 @@ pub(crate) enum Turn {
     /// Carry it out, and never answer.
     Mute,
     /// Carry it out; change the answer's bytes.
-    Mangle(Box<dyn FnOnce(&mut Vec<u8>) + Send>),
+    Mangle(Change<Vec<u8>>),
     /// Carry it out; change the answer, which is one to a produce request.
-    Edit(Box<dyn FnOnce(&mut ProduceResponse) + Send>),
+    Edit(Change<ProduceResponse>),
     /// Do nothing but say this, of everything in the request.
     Refuse(ResponseError),
     /// Do nothing; these bytes are the answer.
@@ -234,6 +237,11 @@ impl FakeBroker {
         let state = self.shared.state();
         let nodes = state.nodes.iter().map(|(host, port)| format!("{host}:{port}"));
         nodes.collect::<Vec<_>>().join(",")
+    }
+
+    /// Changes where metadata says the nodes are; returns where it said so before.
+    pub(crate) fn nodes(&self, nodes: Vec<(String, u16)>) -> Vec<(String, u16)> {
+        self.state(|state| std::mem::replace(&mut state.nodes, nodes))
     }
 
     /// What happens to each request from now on. Called in the order of arrival; must not block.

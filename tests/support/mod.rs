@@ -1,6 +1,8 @@
-//! What the integration tests share: real Kafka brokers, a log reader, Java's own tools.
+//! What the integration tests share: real Kafka brokers, a log reader, Java's own tools; a fake
+//! broker in the test's process, and producers with short times.
 //!
-//! Reading order: deadline → jars → node → kafka → wire → admin → batches → fetch → java.
+//! Reading order: deadline → jars → node → kafka → wire → admin → batches → fetch → java;
+//! fake_broker → rig.
 #![allow(dead_code, reason = "every test binary includes this folder and uses a part of it")]
 
 pub(crate) mod admin;
@@ -13,4 +15,5 @@ pub(crate) mod java;
 pub(crate) mod kafka;
 pub(crate) mod node;
 pub(crate) mod ports;
+pub(crate) mod rig;
 pub(crate) mod wire;

@@ -1,0 +1,99 @@
+//! What is asked of a producer whose peer is hostile.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use kafka_protocol::messages::ApiKey;
+use kuring::{Delivery, DriverChoice, Producer, Record, RecordMetadata, SendError};
+
+use crate::counting::peak_and_largest;
+use crate::support::deadline::Deadline;
+use crate::support::fake_broker::{FakeBroker, PATIENCE, Turn};
+use crate::support::rig::{builder, millis, verdict};
+
+/// All tests of this binary run in one process, and none takes more than a few of these.
+const PEAK_BYTES_MAX: usize = 96 << 20;
+const ALLOCATION_BYTES_MAX: usize = 16 << 20;
+
+pub(crate) const APIS: [ApiKey; 4] =
+    [ApiKey::ApiVersions, ApiKey::Metadata, ApiKey::InitProducerId, ApiKey::Produce];
+
+/// A producer whose every wait is short.
+pub(crate) fn impatient(broker: &FakeBroker, driver: DriverChoice) -> Producer {
+    builder(broker, driver)
+        .max_block(millis(250))
+        .request_timeout(millis(100))
+        .delivery_timeout(millis(250))
+        .build()
+        .unwrap()
+}
+
+/// Does `attack` to each request of this kind, until a record has failed and the request was
+/// tried again; then the same producer has to deliver. The record's error comes back, if any.
+pub(crate) fn survives(
+    driver: DriverChoice,
+    api: ApiKey,
+    broker: &FakeBroker,
+    mut attack: impl FnMut() -> Turn + Send + 'static,
+) -> Option<SendError> {
+    broker.script(move |seen| if seen.api == api { attack() } else { Turn::Serve });
+    let producer = impatient(broker, driver);
+    let topic = producer.topic("t");
+    let sent = topic.blocking_send(Record::new().value("attacked"));
+    let outcome = sent.and_then(verdict);
+    if let Err(error) = &outcome {
+        check_error(api, error);
+        broker.wait_for_requests(api, 2);
+    }
+    broker.sane();
+    recovers(&producer);
+    let summary = producer.close(PATIENCE);
+    assert!(summary.acknowledged > 0, "{summary:?}");
+    outcome.err()
+}
+
+/// The error is about the time that passed, not about a bug.
+fn check_error(api: ApiKey, error: &SendError) {
+    match (api, error) {
+        (ApiKey::ApiVersions | ApiKey::Metadata, SendError::Unknown { .. }) => {
+            assert!(!error.possibly_written());
+        }
+        (ApiKey::InitProducerId, SendError::TimedOut { possibly_written: false, .. })
+        | (ApiKey::Produce, SendError::TimedOut { possibly_written: true, .. }) => {}
+        _ => panic!("{api:?} was attacked, and the record has {error:?}"),
+    }
+}
+
+/// Sends until a record arrives.
+pub(crate) fn recovers(producer: &Producer) -> RecordMetadata {
+    let deadline = Deadline::after(PATIENCE);
+    let topic = producer.topic("t");
+    loop {
+        let sent = topic.blocking_send(Record::new().value("recovered"));
+        match sent.and_then(Delivery::wait) {
+            Ok(told) => return told,
+            Err(error) => deadline.check(|| format!("a recovery, the last error: {error}")),
+        }
+    }
+}
+
+/// Long enough for every retry that a test asks for.
+pub(crate) fn patient(broker: &FakeBroker, driver: DriverChoice) -> Producer {
+    builder(broker, driver)
+        .retry_backoff(millis(1))
+        .retry_backoff_max(millis(1))
+        .reconnect_backoff(millis(1))
+        .reconnect_backoff_max(millis(1))
+        .request_timeout(Duration::from_secs(5))
+        .delivery_timeout(Duration::from_secs(100))
+        .max_block(Duration::from_secs(100))
+        .build()
+        .unwrap()
+}
+
+/// No claimed length or count was believed.
+pub(crate) fn check_memory() {
+    let (peak, largest) = peak_and_largest();
+    assert!(peak < PEAK_BYTES_MAX, "{peak} bytes at one time");
+    assert!(largest < ALLOCATION_BYTES_MAX, "{largest} bytes at once");
+}
