@@ -7,7 +7,7 @@ use kuring::{DriverChoice, Record, SendError};
 use crate::support::fake_broker::{FakeBroker, Turn};
 use crate::support::rig::{builder_for, millis, verdict};
 use crate::support::wire::topic_name;
-use crate::survival::{APIS, impatient, recovers, survives};
+use crate::survival::{APIS, endures, impatient, recovers, survives};
 
 /// A produce answer that is edited, in versions that name topics and in those that number them.
 fn edited(driver: DriverChoice, change: fn(&mut ProduceResponse)) {
@@ -41,7 +41,7 @@ pub(crate) fn every_answer_twice(driver: DriverChoice) {
     for api in APIS {
         let broker = FakeBroker::start(&[("t", 1)]);
         // The first copy may settle the matter before the second one ends the connection.
-        survives(driver, api, &broker, || {
+        endures(driver, api, &broker, || {
             Turn::Mangle(Box::new(|bytes| bytes.extend_from_within(..)))
         });
     }
