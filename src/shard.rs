@@ -389,19 +389,17 @@ impl Turn {
     fn sleep(&mut self, now: Instant) {
         let accumulator = Arc::clone(&self.shared.accumulator);
         let nanos = clock::to_nanos(now);
-        let idle =
-            self.sender.poll_timeout().is_none_or(|until| until > now) && !accumulator.has_news();
-        let caught_up = accumulator.caught_up(self.sender.in_flight_bytes(), idle);
-        let held = accumulator.waiters.distribute(accumulator.pool(), caught_up, nanos);
+        let held = accumulator.serve_waiters(self.sender.in_flight_bytes(), nanos);
         let waiting = accumulator.waiters.expire(nanos, accumulator.pool());
         let waiting =
             [held, waiting, (self.number == 0).then(|| self.cluster.expire(nanos)).flatten()];
         let waiting = waiting.into_iter().flatten().map(clock::from_nanos).min();
         let until = [self.sender.poll_timeout(), waiting].into_iter().flatten().min();
         let spinning = !self.spin.is_zero() && now < self.busy_at + self.spin;
+        let answers_due = self.sender.in_flight_bytes() > 0;
         let may_sleep = !spinning
             && until.is_none_or(|until| until > now)
-            && accumulator.fall_asleep(until.map_or(u64::MAX, clock::to_nanos));
+            && accumulator.fall_asleep(until.map_or(u64::MAX, clock::to_nanos), answers_due);
         let until = if may_sleep { until } else { Some(now) };
         let sender = &mut self.sender;
         let mut woken_at = None;

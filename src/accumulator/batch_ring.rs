@@ -370,7 +370,7 @@ impl BatchRing {
     /// Seals the open batch of `word`, if it is still the one, and tells the shard.
     fn seal(&self, word: u64) {
         if self.word.compare_exchange(word, word | SEALED, AcqRel, Relaxed).is_ok() {
-            self.accumulator.tell(self, 0);
+            self.accumulator.tell_full(self);
         }
     }
 

@@ -34,11 +34,14 @@ use crate::ids::{ProducerIdentity, Sequence};
 pub const BATCH_BYTES_MAX: usize = (1 << 25) - 1;
 
 /// How far appenders that may wait run ahead of a shard that is busy: what is filled and not sent
-/// yet fits the caches, so the shard finds it there, and a record waits less (PERF.md). A shard
-/// that waits for brokers lets them use all of `buffer.memory`.
+/// yet fits the caches, so the shard finds it there, and a record waits less (PERF.md). Where it is
+/// the brokers that are slow, they may use all of `buffer.memory`.
 const AHEAD_BYTES_MAX: u64 = 1 << 20;
 /// The same in batches, for large ones.
 const AHEAD_BATCHES_MAX: u64 = 32;
+
+/// Full batches that wake a shard which waits for answers anyway.
+const COALESCE_BYTES: usize = 128 << 10;
 
 type WakeFn = Box<dyn Fn() + Send + Sync>;
 
@@ -169,20 +172,32 @@ impl Accumulator {
     }
 
     fn is_too_far_ahead(&self) -> bool {
-        self.ahead_bytes() > self.ahead_bytes_max()
-            && !self.unpaced.load(Relaxed)
-            && self.ready.is_awake()
+        self.ahead_bytes() > self.ahead_bytes_max() && !self.unpaced.load(Relaxed)
     }
 
-    /// The end of a shard's turn: whether callers that wait for the shard may go on. `idle`: it has
-    /// nothing to do but wait for brokers. Shard only.
-    pub fn caught_up(&self, in_flight_bytes: u64, idle: bool) -> bool {
+    /// The end of a shard's turn: lets callers go on that wait, and returns when this has to be done
+    /// again at the latest. Shard only.
+    pub fn serve_waiters(&self, in_flight_bytes: u64, now: u64) -> Option<u64> {
         self.in_flight_bytes.store(in_flight_bytes, Relaxed);
         let near = self.ahead_bytes() <= self.ahead_bytes_max() / 2;
-        if idle || near {
-            self.unpaced.store(!near, Relaxed);
+        if near {
+            self.unpaced.store(false, Relaxed);
         }
-        idle || near
+        let caught_up = near || self.unpaced.load(Relaxed);
+        let distributed = self.waiters.distribute(&self.pool, caught_up, now);
+        if distributed.unpaced {
+            self.unpaced.store(true, Relaxed);
+        }
+        distributed.again_at
+    }
+
+    /// A batch is full. With a linger, and while brokers owe answers, the shard sleeps on until some
+    /// more are: one request of many batches costs half of many requests of one (PERF.md).
+    fn tell_full(&self, ring: &BatchRing) {
+        self.ready.push(ring.index(), &ring.link);
+        if self.ready.must_wake_for_full() {
+            self.wake_up();
+        }
     }
 
     /// Until when the shard may sleep although a batch was opened.
@@ -205,9 +220,11 @@ impl Accumulator {
     }
 
     /// The shard is about to sleep until `until` (nanoseconds on the process's clock). False if
-    /// there is news, and it must not. Shard only.
-    pub fn fall_asleep(&self, until: u64) -> bool {
-        if !self.ready.fall_asleep(until) {
+    /// there is news, and it must not. `answers_due`: brokers owe answers. Shard only.
+    pub fn fall_asleep(&self, until: u64, answers_due: bool) -> bool {
+        let coalesce = answers_due && self.linger_nanos > 0;
+        let patience = if coalesce { COALESCE_BYTES / self.batch_limit } else { 0 };
+        if !self.ready.fall_asleep(until, patience.saturating_sub(1) as u32) {
             return false;
         }
         if self.news.load(SeqCst) {
@@ -215,11 +232,6 @@ impl Accumulator {
             return false;
         }
         true
-    }
-
-    /// Whether there is something that the shard has not seen. Shard only.
-    pub fn has_news(&self) -> bool {
-        self.news.load(SeqCst) || !self.ready.is_empty()
     }
 
     /// The shard is awake. Shard only.

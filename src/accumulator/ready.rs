@@ -33,6 +33,9 @@ pub(super) struct ReadyList {
     top: CachePadded<AtomicU32>,
     /// [`AWAKE`], or until when (nanoseconds on the process's clock) the shard will sleep.
     asleep_until: CachePadded<AtomicU64>,
+    /// So many more full batches do not wake the sleeping shard: an answer that it waits for, or the
+    /// end of a linger, wakes it soon, and it then sends them in one request.
+    patience: AtomicU32,
 }
 
 impl ReadyList {
@@ -62,9 +65,20 @@ impl ReadyList {
             && self.asleep_until.compare_exchange(until, AWAKE, AcqRel, Relaxed).is_ok()
     }
 
-    /// Whether no partition has news.
-    pub(super) fn is_empty(&self) -> bool {
-        self.top.load(Relaxed) == 0
+    /// Whether a full batch has to wake the shard. A batch that does not is sent at the end of its
+    /// linger at the latest: who opened it made sure that the shard sleeps no longer than that.
+    pub(super) fn must_wake_for_full(&self) -> bool {
+        fence(SeqCst);
+        if self.asleep_until.load(Relaxed) == AWAKE {
+            return false;
+        }
+        // Appenders that count at the same time may lose a count, and wake a batch later.
+        let patience = self.patience.load(Relaxed);
+        if patience > 0 {
+            self.patience.store(patience - 1, Relaxed);
+            return false;
+        }
+        self.must_wake(0)
     }
 
     /// Takes the whole list; walk it with [`take`](Self::take).
@@ -81,7 +95,8 @@ impl ReadyList {
     }
 
     /// The shard is about to sleep until `until`. False if there is news: then it must not.
-    pub(super) fn fall_asleep(&self, until: u64) -> bool {
+    pub(super) fn fall_asleep(&self, until: u64, patience: u32) -> bool {
+        self.patience.store(patience, Relaxed);
         self.asleep_until.store(until.max(1), Relaxed);
         fence(SeqCst);
         if self.top.load(Relaxed) == 0 {
@@ -89,11 +104,6 @@ impl ReadyList {
         }
         self.wake_up();
         false
-    }
-
-    /// Whether the shard is awake or about to be.
-    pub(super) fn is_awake(&self) -> bool {
-        self.asleep_until.load(Relaxed) == AWAKE
     }
 
     /// The shard is awake.

@@ -42,6 +42,8 @@ struct Queue {
     closed: bool,
     /// Since when somebody could be served and is held back for more bytes to come.
     held_since: Option<u64>,
+    /// Since when callers wait for the shard to catch up.
+    pacing_since: Option<u64>,
 }
 
 /// A caller that is woken for the first buffer that comes back fills it, waits again and is woken
@@ -51,6 +53,18 @@ const LUMP_SHARE: u64 = 4;
 /// Much longer than a buffer takes to come back while the brokers answer, much shorter than anyone
 /// who ran out of memory would notice.
 const HOLD_NANOS_MAX: u64 = 500_000;
+/// Callers that are ahead of the shard wait for it no longer than this: then it is the brokers that
+/// are slow, and memory is there to be used.
+const PACE_NANOS_MAX: u64 = 1_000_000;
+
+/// What [`Waiters::distribute`] leaves to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Distributed {
+    /// When it has to run again at the latest.
+    pub again_at: Option<u64>,
+    /// Callers went on although the shard has not caught up.
+    pub unpaced: bool,
+}
 
 /// The callers of one shard that wait: for memory, or, with a need of 0 bytes, for the shard to
 /// catch up (a full ring, or too many batches ahead of it).
@@ -127,21 +141,41 @@ impl Waiters {
     }
 
     /// Gives free bytes to the waiters in order, in lumps. Runs on the shard, after buffers came
-    /// back; returns when it has to run again at the latest. `caught_up`: those who wait for the
-    /// shard may go on.
-    pub fn distribute(&self, pool: &BufferPool, caught_up: bool, now: u64) -> Option<u64> {
+    /// back. `caught_up`: those who wait for the shard may go on.
+    pub fn distribute(&self, pool: &BufferPool, caught_up: bool, now: u64) -> Distributed {
         if self.count.load(Relaxed) == 0 {
-            return None;
+            return Distributed::default();
         }
         let mut queue = self.queue();
-        let queue = &mut *queue;
-        let open = |waiter: &&mut Waiter| waiter.outcome.is_none();
-        if caught_up {
-            let pacing = queue.waiting.iter_mut().filter(open).filter(|waiter| waiter.need == 0);
-            pacing.for_each(|waiter| self.finish(waiter, Waited::Granted));
+        let paced = self.pace(&mut queue, caught_up, now);
+        let held = self.serve(&mut queue, pool, now);
+        let again_at = [paced.again_at, held].into_iter().flatten().min();
+        Distributed { again_at, ..paced }
+    }
+
+    /// Lets those go on who wait for the shard, if it has caught up or takes too long.
+    fn pace(&self, queue: &mut Queue, caught_up: bool, now: u64) -> Distributed {
+        let pacing = |waiter: &Waiter| waiter.outcome.is_none() && waiter.need == 0;
+        if !queue.waiting.iter().any(pacing) {
+            queue.pacing_since = None;
+            return Distributed::default();
         }
+        let until = *queue.pacing_since.get_or_insert(now) + PACE_NANOS_MAX;
+        if !caught_up && now < until {
+            return Distributed { again_at: Some(until), unpaced: false };
+        }
+        queue.pacing_since = None;
+        for waiter in queue.waiting.iter_mut().filter(|waiter| pacing(waiter)) {
+            self.finish(waiter, Waited::Granted);
+        }
+        Distributed { again_at: None, unpaced: !caught_up }
+    }
+
+    /// Serves those who wait for memory; returns until when somebody is held back.
+    fn serve(&self, queue: &mut Queue, pool: &BufferPool, now: u64) -> Option<u64> {
+        let pressing = |waiter: &&mut Waiter| waiter.outcome.is_none() && waiter.need > 0;
         let mut held = true;
-        for waiter in queue.waiting.iter_mut().filter(open).filter(|waiter| waiter.need > 0) {
+        for waiter in queue.waiting.iter_mut().filter(pressing) {
             let take = (waiter.need - waiter.set_aside).min(pool.available());
             if take > 0 && pool.try_reserve(take) {
                 waiter.set_aside += take;
