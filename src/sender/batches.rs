@@ -16,7 +16,7 @@ pub(super) struct BatchState {
     pub(super) attempts: u32,
     /// Its first sequence, once it has been drained with idempotence.
     pub(super) sequence: Option<Sequence>,
-    /// Counts the drains: what was drained earlier is sent again earlier.
+    /// Counts the drains of its partition: what was drained earlier is sent again earlier.
     pub(super) order: u64,
     /// Not before (RDY-3).
     pub(super) retry_at: Option<Instant>,

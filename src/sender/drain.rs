@@ -17,6 +17,8 @@ use crate::protocol::produce::{ProduceOptions, ProduceRequest};
 
 /// Bytes that a partition adds to a request beside its batch, topic name excluded, at most.
 const PARTITION_OVERHEAD_BYTES: usize = 64;
+/// How many batches of a producer and partition a broker knows again (ORD-5).
+const REMEMBERED_BATCHES: u64 = 5;
 /// The first version that names topics by id.
 const TOPIC_IDS_FROM: i16 = 13;
 
@@ -44,8 +46,13 @@ impl Sender {
         if state.sequence.is_some() {
             return partition.unsettled.front() == Some(&batch);
         }
-        let current = self.identity.current();
-        current.is_some_and(|id| id == partition.identity || partition.unsettled.is_empty())
+        let Some(&first) = partition.unsettled.front() else {
+            return self.identity.current().is_some();
+        };
+        // The broker must still remember the first one when it is sent again, or a batch that was
+        // written looks to it like one out of order.
+        let remembered = partition.drains + 1 < self.batches.get(first).order + REMEMBERED_BATCHES;
+        remembered && self.identity.current() == Some(partition.identity)
     }
 
     /// Uses the connection of a node, if there is something to send on it.
@@ -186,8 +193,8 @@ impl Sender {
         if state.order != NEVER_DRAINED {
             return;
         }
-        self.drains += 1;
-        state.order = self.drains;
+        partition.drains += 1;
+        state.order = partition.drains;
         partition.unsettled.push_back(batch);
         if let Some(current) = self.identity.current() {
             if partition.identity != current {

@@ -187,7 +187,6 @@ pub struct Sender {
     identity: Identity,
     timers: Timers,
     random: Random,
-    drains: u64,
     /// Partitions whose open batch lingers.
     lingering: Vec<u32>,
     flush: Flush,
@@ -227,7 +226,6 @@ impl Sender {
             identity: Identity::new(options.settings.idempotence),
             timers: Timers::default(),
             random: Random::new(options.seed),
-            drains: 0,
             lingering: Vec::new(),
             flush: Flush::default(),
             warm_ups: Vec::new(),

@@ -31,6 +31,8 @@ pub(super) struct Partition {
     /// Drained batches that the broker has not settled, in the order of their sequences: in flight,
     /// or in `queue` for a retry.
     pub(super) unsettled: VecDeque<u32>,
+    /// Batches that were drained, retries not counted.
+    pub(super) drains: u64,
     /// How many of `unsettled` are in flight.
     pub(super) in_flight: usize,
     pub(super) identity: ProducerIdentity,
@@ -54,6 +56,7 @@ impl Partition {
             leader_epoch: -1,
             queue: VecDeque::new(),
             unsettled: VecDeque::new(),
+            drains: 0,
             in_flight: 0,
             identity: ProducerIdentity::NONE,
             next_sequence: Sequence::ZERO,

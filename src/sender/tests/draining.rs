@@ -304,6 +304,27 @@ fn ord_4_with_five_in_flight_order_holds_over_any_retry() {
 }
 
 #[test]
+fn ord_5_a_batch_that_may_be_written_stays_among_those_the_broker_remembers() {
+    let mut rig = Rig::new(config(), &[1]);
+    let sent: Vec<_> = (0..5).map(|number| rig.send("t-0", &number.to_string())).collect();
+    // Written, but the answer says that it may not be; the four behind it are accepted.
+    let request = rig.produce();
+    let _ = rig.world.produce_answer(&request);
+    rig.refuse(&request, ErrorCode::NotEnoughReplicasAfterAppend);
+    for _ in 0..4 {
+        rig.accept_next();
+    }
+    rig.send("t-0", "5");
+    rig.advance(ms(120));
+    assert_eq!(rig.pending(), ["1: t-0 7000/0@0 [0]"], "a sixth would push the first one out");
+    rig.accept_next();
+    assert_eq!(rig.verdict(sent[0]), "offset 0");
+    assert_eq!(rig.accept_next(), "1: t-0 7000/0@5 [5]");
+    assert_eq!(rig.log("t-0"), ["0", "1", "2", "3", "4", "5"]);
+    rig.assert_nothing_left();
+}
+
+#[test]
 fn ord_5_a_partition_never_has_more_than_five_batches_out_over_two_leaders() {
     let mut rig = Rig::new(config(), &[1]);
     for number in 0..9 {
