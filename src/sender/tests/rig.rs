@@ -13,7 +13,7 @@ use super::world::{Event, World, address_of};
 use crate::accumulator::Accumulator;
 use crate::accumulator::batch_ring::{Append, BatchRing, Entry, Memory};
 use crate::clock;
-use crate::config::{ConfigBuilder, Settings};
+use crate::config::ConfigBuilder;
 use crate::delivery::Delivery;
 use crate::ids::ConnectionId;
 use crate::metadata::Cluster;
@@ -27,7 +27,6 @@ pub(super) struct Rig {
     pub(super) sender: Sender,
     pub(super) accumulator: Arc<Accumulator>,
     pub(super) cluster: Arc<Cluster>,
-    pub(super) settings: Arc<Settings>,
     pub(super) world: World,
     pub(super) now: Instant,
     pub(super) records: Vec<(String, String, Delivery)>,
@@ -71,7 +70,7 @@ impl Rig {
         let cluster = Arc::new(Cluster::default());
         let now = clock::now();
         let bootstrap = vec![("127.0.0.1".into(), 9001, vec![address_of(1)])];
-        let options = SenderOptions { settings: Arc::clone(&settings), bootstrap, seed: 7 };
+        let options = SenderOptions { settings, bootstrap, seed: 7 };
         let (memory, known) = (Arc::clone(&accumulator), Arc::clone(&cluster));
         let mut world = World::new(3);
         world.add_topic("t", leaders);
@@ -80,7 +79,6 @@ impl Rig {
             sender: Sender::new(options, memory, known, now),
             accumulator,
             cluster,
-            settings,
             world,
             now,
             records: Vec::new(),
@@ -268,7 +266,7 @@ impl Rig {
         self.world.inbox.iter().filter(produce).map(Arrived::to_string).collect()
     }
 
-    /// How many requests of a kind there were since the last call that took them.
+    /// How many requests of a kind there were.
     pub(super) fn count(&self, api: ApiKey) -> usize {
         self.world.seen.iter().filter(|(_, seen)| *seen == api).count()
     }

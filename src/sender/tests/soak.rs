@@ -2,7 +2,7 @@
 //! logs agree with it.
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use super::super::backoff::Random;
 use super::rig::{Rig, config, ms};
@@ -41,15 +41,13 @@ struct Soak {
     random: Random,
     weather: Weather,
     sent: usize,
-    /// The oldest sequences of each partition by producer id and epoch, as they arrived.
-    next: BTreeMap<(i32, i64, i16), i32>,
 }
 
 impl Soak {
     fn new(seed: u64, config: ConfigBuilder, weather: Weather) -> Self {
         let mut rig = Rig::cold(config, &[1, 2, 3, 1]);
         rig.world.stalled.extend(1..=BROKERS);
-        Self { rig, random: Random::new(seed), weather, sent: 0, next: BTreeMap::new() }
+        Self { rig, random: Random::new(seed), weather, sent: 0 }
     }
 
     fn one_in(&mut self, times: usize) -> bool {
@@ -91,7 +89,6 @@ impl Soak {
         let inbox = &mut self.rig.world.inbox;
         let at = inbox.iter().position(|arrived| arrived.connection == connection).unwrap();
         let request = inbox.remove(at).unwrap();
-        self.note_sequences(&request);
         let answer = self.produce_answer(&request);
         // Sometimes the answer never comes, and the connection goes.
         if self.one_in(12) {
@@ -120,16 +117,6 @@ impl Soak {
         }
         let throttle_ms = if self.one_in(20) { 50 } else { 0 };
         wire::produce_answer(request, &said, throttle_ms)
-    }
-
-    /// Per producer, epoch and partition, sequences are contiguous: none begins beyond the last end.
-    fn note_sequences(&mut self, request: &Arrived) {
-        for batch in request.batches().iter().filter(|batch| batch.producer_id >= 0) {
-            let key = (batch.partition, batch.producer_id, batch.epoch);
-            let next = self.next.entry(key).or_default();
-            let end = batch.sequence + batch.values.len() as i32;
-            *next = end.max(*next);
-        }
     }
 
     fn cut(&mut self, connection: ConnectionId) {
@@ -189,7 +176,6 @@ impl Soak {
             self.rig.world.return_frames();
             self.rig.run();
             while let Some(request) = self.rig.world.inbox.pop_front() {
-                self.note_sequences(&request);
                 self.rig.accept(&request);
             }
             self.rig.advance(ms(100));

@@ -56,6 +56,8 @@ pub(super) struct World {
     pub(super) connects: Vec<SocketAddr>,
     /// Every request, in order.
     pub(super) seen: Vec<(i32, ApiKey)>,
+    /// The sequence after the last one sent, by partition, producer id and epoch.
+    sequences: HashMap<(String, i32, i64, i16), i32>,
     pub(super) open: HashMap<ConnectionId, i32>,
     /// The unanswered requests of each connection, in order, with the answers that are ready.
     due: HashMap<ConnectionId, VecDeque<(i32, Option<Vec<u8>>)>>,
@@ -88,6 +90,7 @@ impl World {
             events: VecDeque::new(),
             connects: Vec::new(),
             seen: Vec::new(),
+            sequences: HashMap::new(),
             open: HashMap::new(),
             due: HashMap::new(),
             closing: Vec::new(),
@@ -136,6 +139,7 @@ impl World {
         let arrived = broker.map(|broker| {
             let mut arrived = wire::read(connection, broker, &bytes);
             self.name_topics(&mut arrived);
+            self.check_sequences(&arrived);
             arrived
         });
         self.frames.push_back(Lent { connection, frame, bytes });
@@ -157,6 +161,18 @@ impl World {
         let unnamed = |batch: &&mut Batch| batch.topic.is_empty();
         for batch in batches.iter_mut().filter(unnamed) {
             batch.topic = self.names[&batch.topic_id].clone();
+        }
+    }
+
+    /// Sequences of a partition are contiguous under each producer id and epoch.
+    fn check_sequences(&mut self, arrived: &Arrived) {
+        let Body::Produce { batches, .. } = &arrived.body else { return };
+        // A test of the wrap sets the sequence by hand.
+        for batch in batches.iter().filter(|batch| (0..1 << 30).contains(&batch.sequence)) {
+            let key = (batch.topic.clone(), batch.partition, batch.producer_id, batch.epoch);
+            let next = self.sequences.entry(key).or_default();
+            assert!(batch.sequence <= *next, "a gap before {batch}");
+            *next = (batch.sequence + batch.values.len() as i32).max(*next);
         }
     }
 
