@@ -62,8 +62,7 @@ fn values(accumulator: &Arc<Accumulator>, batch: &SealedBatch) -> Vec<(Vec<u8>, 
         assert_eq!(reader.remaining(), end);
         (value, timestamp)
     };
-    let values = (0..count).map(read).collect();
-    values
+    (0..count).map(read).collect()
 }
 
 fn retire(accumulator: &Arc<Accumulator>, batch: &SealedBatch) {

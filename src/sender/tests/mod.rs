@@ -16,3 +16,4 @@ mod readiness;
 mod retrying;
 mod sequences;
 mod soak;
+mod versions;

@@ -25,6 +25,13 @@ const RETRIABLE: [ErrorCode; 4] = [
     ErrorCode::UnknownTopicOrPartition,
 ];
 
+/// Errors that a broker may give after it has written.
+const DOUBTFUL: [ErrorCode; 3] = [
+    ErrorCode::NotEnoughReplicasAfterAppend,
+    ErrorCode::NotLeaderOrFollower,
+    ErrorCode::RequestTimedOut,
+];
+
 /// What may happen beside what always may.
 #[derive(Clone, Copy, Default)]
 struct Weather {
@@ -108,9 +115,9 @@ impl Soak {
                 refuse(ErrorCode::InvalidRecord);
             } else {
                 let written = self.rig.world.logs.append(batch);
-                let timed_out = written.error == ErrorCode::None && self.random.below(15) == 0;
-                match timed_out {
-                    true => refuse(ErrorCode::NotEnoughReplicasAfterAppend),
+                let doubtful = written.error == ErrorCode::None && self.random.below(15) == 0;
+                match doubtful {
+                    true => refuse(DOUBTFUL[self.random.below(DOUBTFUL.len())]),
                     false => said.push(written),
                 }
             }

@@ -29,6 +29,9 @@ pub(super) struct Lent {
     pub(super) bytes: Vec<u8>,
 }
 
+/// The correlation id of a request, and its answer once there is one.
+type Due = (i32, Option<Vec<u8>>);
+
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) brokers: Vec<(i32, String, u16)>,
@@ -60,7 +63,7 @@ pub(super) struct World {
     sequences: HashMap<(String, i32, i64, i16), i32>,
     pub(super) open: HashMap<ConnectionId, i32>,
     /// The unanswered requests of each connection, in order, with the answers that are ready.
-    due: HashMap<ConnectionId, VecDeque<(i32, Option<Vec<u8>>)>>,
+    due: HashMap<ConnectionId, VecDeque<Due>>,
     pub(super) closing: Vec<ConnectionId>,
 }
 
@@ -136,17 +139,14 @@ impl World {
         let busy = self.frames.iter().any(|lent| lent.connection == connection);
         assert!(!busy, "NET-1: one frame at a time is in the driver per connection");
         let broker = self.open.get(&connection).copied();
-        let arrived = broker.map(|broker| {
-            let mut arrived = wire::read(connection, broker, &bytes);
-            self.name_topics(&mut arrived);
-            self.check_sequences(&arrived);
-            arrived
-        });
+        let mut arrived = wire::read(connection, broker.unwrap_or_default(), &bytes);
+        self.name_topics(&mut arrived);
+        self.check_sequences(&arrived);
         self.frames.push_back(Lent { connection, frame, bytes });
         if broker.is_none_or(|broker| !self.stalled.contains(&broker)) {
             self.return_frame(self.frames.len() - 1);
         }
-        if let Some(arrived) = arrived {
+        if broker.is_some() {
             self.seen.push((arrived.broker, arrived.api));
             if !matches!(arrived.body, Body::Produce { acks: 0, .. }) {
                 let due = self.due.entry(connection).or_default();
