@@ -115,7 +115,7 @@ fn md_2_a_partition_that_is_listed_with_an_error_has_the_update_repeated() {
 }
 
 #[test]
-fn md_3_metadata_that_is_due_goes_before_data() {
+fn md_3_metadata_that_is_due_goes_before_batches() {
     let mut rig = Rig::new(config(), &[1]);
     rig.world.brokers.truncate(1);
     rig.cluster.mark_stale();

@@ -1,5 +1,5 @@
-//! A random schedule: whatever the network and the brokers do, each record gets one verdict, and the
-//! logs agree with it.
+//! A random schedule: whatever the network and the brokers do, each record gets one verdict, and
+//! the logs agree with it.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;

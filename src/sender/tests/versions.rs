@@ -31,7 +31,7 @@ fn all_but(missing: ApiKey) -> Vec<(ApiKey, i16, i16)> {
 }
 
 #[test]
-fn net_15_without_a_common_produce_version_records_fail_and_are_not_sent() {
+fn net_15_without_a_shared_produce_version_records_fail_and_are_not_sent() {
     let mut rig = Rig::new(config(), &[2, 1]);
     rig.world.ranges.insert(2, all_but(ApiKey::Produce));
     rig.batch("t-0", &["a"]);
@@ -46,7 +46,7 @@ fn net_15_without_a_common_produce_version_records_fail_and_are_not_sent() {
 }
 
 #[test]
-fn net_15_without_a_common_metadata_version_the_broker_is_left_alone() {
+fn net_15_without_a_shared_metadata_version_the_broker_is_left_alone() {
     let mut rig = Rig::cold(config(), &[1]);
     rig.world.ranges.insert(1, all_but(ApiKey::Metadata));
     rig.advance(ms(10_000));
@@ -55,7 +55,7 @@ fn net_15_without_a_common_metadata_version_the_broker_is_left_alone() {
 }
 
 #[test]
-fn net_15_without_a_common_version_for_producer_ids_records_fail() {
+fn net_15_without_a_shared_version_for_producer_ids_records_fail() {
     let mut rig = Rig::cold(config(), &[1]);
     rig.world.ranges.insert(1, all_but(ApiKey::InitProducerId));
     rig.world.brokers.truncate(1);
