@@ -144,8 +144,8 @@ impl CellIndex {
         debug_assert_eq!(cell.state.load(Relaxed), PENDING, "one verdict per record");
         // Release: publishes the result. Partner: the Acquire load in `Delivery::verdict`.
         cell.state.store(state, Release);
-        // Wakers run foreign code, so they run after the lock; the two lists swap their memory.
-        std::mem::swap(&mut cell.shared().wakers, wakers);
+        // Wakers run foreign code, so they run after the lock. Each list keeps its memory.
+        wakers.append(&mut cell.shared().wakers);
         wakers.drain(..).for_each(|(_, waker)| waker.wake());
         self.give_up(UNRESOLVED - i64::from(records));
     }

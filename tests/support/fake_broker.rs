@@ -119,6 +119,8 @@ pub(crate) struct State {
     pub(crate) open: usize,
     pub(crate) producer_ids: i64,
     pub(crate) complaints: Vec<String>,
+    /// Whether neither requests nor records are kept: for floods.
+    pub(crate) forgetful: bool,
     versions: Vec<(ApiKey, RangeInclusive<i16>)>,
     /// Host and port that metadata names, per node.
     nodes: Vec<(String, u16)>,

@@ -14,7 +14,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
-use super::log::read_batch;
+use super::log::{read_batch, read_head};
 use super::{Seen, State, TopicState};
 use crate::support::wire::topic_name;
 
@@ -108,7 +108,8 @@ impl Asked {
             };
             for partition in &topic.partition_data {
                 let bytes = partition.records.as_ref().ok_or("no batch")?;
-                self.seen.batches.push(read_batch(&name, partition.index, bytes)?);
+                let read = if state.forgetful { read_head } else { read_batch };
+                self.seen.batches.push(read(&name, partition.index, bytes)?);
             }
             self.seen.topics.push(name);
         }

@@ -105,7 +105,9 @@ impl Connection {
         let mut script = self.shared.script.lock().unwrap();
         let turn = script(&asked.seen);
         let mut state = self.shared.state();
-        state.seen.push(asked.seen.clone());
+        if !state.forgetful {
+            state.seen.push(asked.seen.clone());
+        }
         let (mut gate, mut last) = (None, false);
         let bytes = match turn {
             Turn::Serve => Some(asked.encode(&asked.serve(&mut state, None))),

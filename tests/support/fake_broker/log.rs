@@ -35,12 +35,30 @@ pub(crate) fn read_batch(topic: &str, partition: i32, bytes: &[u8]) -> Result<Ar
     Ok(Arrived { topic: topic.to_owned(), partition, head, bytes: bytes.len(), records })
 }
 
+/// As [`read_batch`], without a look at the records.
+pub(crate) fn read_head(topic: &str, partition: i32, bytes: &[u8]) -> Result<Arrived, String> {
+    let field = |at: usize, width: usize| {
+        let field = bytes.get(at..at + width).ok_or("the batch ends in its header")?;
+        Ok::<_, String>(field.iter().fold(0_i64, |value, byte| value << 8 | i64::from(*byte)))
+    };
+    let head = BatchHead {
+        base_offset: field(0, 8)?,
+        producer_id: field(43, 8)?,
+        producer_epoch: field(51, 2)? as i16,
+        base_sequence: field(53, 4)? as i32,
+        count: field(57, 4)? as i32,
+    };
+    let records = Vec::new();
+    Ok(Arrived { topic: topic.to_owned(), partition, head, bytes: bytes.len(), records })
+}
+
 /// What a partition's leader keeps.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     pub(crate) records: Vec<OwnedRecord>,
     /// Records per batch, in order.
     pub(crate) batches: Vec<usize>,
+    end: i64,
     writers: HashMap<i64, Writer>,
     /// Batches that came again and were acknowledged where they are.
     pub(crate) duplicates: usize,
@@ -61,8 +79,7 @@ impl Log {
     /// # Errors
     /// What a leader says to a batch out of its turn.
     pub(crate) fn append(&mut self, batch: &Arrived) -> Result<i64, ResponseError> {
-        let base = self.records.len() as i64;
-        let head = batch.head;
+        let (base, head) = (self.end, batch.head);
         if head.producer_id >= 0 {
             let fresh = Writer { epoch: head.producer_epoch, next: 0, recent: VecDeque::new() };
             let writer = self.writers.entry(head.producer_id).or_insert(fresh);
@@ -87,6 +104,10 @@ impl Log {
             while writer.recent.len() > REMEMBERED {
                 writer.recent.pop_front();
             }
+        }
+        self.end += i64::from(head.count);
+        if batch.records.is_empty() {
+            return Ok(base);
         }
         self.batches.push(batch.records.len());
         self.records.extend(

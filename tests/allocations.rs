@@ -1,0 +1,279 @@
+//! What the steady state takes from the heap: nothing, per record, per batch and per request.
+//!
+//! Counted are the thread that sends and the producer's own thread; the broker in this process
+//! allocates as it likes. The warm-up first drives every queue and list to the most it can hold:
+//! each keeps its memory, and what grows after that is a leak.
+
+#[path = "support/counting.rs"]
+mod counting;
+mod support;
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use kafka_protocol::messages::ApiKey;
+use kuring::{Delivery, DriverChoice, Metrics, Producer, Record, Topic};
+
+use counting::{calls, count_this_thread};
+use support::deadline::bounded;
+use support::fake_broker::{FakeBroker, Gate, Turn};
+use support::rig::{builder, poll_once, until};
+
+const WARM_UP: u64 = 100_000;
+const RECORDS: u64 = 500_000;
+const PARTITIONS: i32 = 4;
+/// Verdicts that are waited for, oldest first.
+const WINDOW: usize = 2000;
+/// A buffer for a batch of the default size.
+const BUFFER: u64 = 16_384 + 448;
+const VALUE: [u8; 100] = [7; 100];
+
+/// The counter is the process's, so one test counts at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Makes the thread that wakes it count: a delivery is resolved by the shard's own thread.
+struct CountTheWaker;
+
+impl Wake for CountTheWaker {
+    fn wake(self: Arc<Self>) {
+        assert_eq!(thread::current().name(), Some("kuring-0"));
+        count_this_thread();
+    }
+}
+
+/// Wakes a thread; made once, so that waiting allocates nothing.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn run<F: Future>(waker: &Waker, future: F) -> F::Output {
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+/// One manner of sending: sends so many records.
+type Manner = fn(&Topic, u64, &mut Vec<Delivery>, &mut VecDeque<Delivery>);
+
+fn sent_and_dropped(topic: &Topic, count: u64, _: &mut Vec<Delivery>, _: &mut VecDeque<Delivery>) {
+    for number in 0..count {
+        let record = Record::new().value(&VALUE).partition(number as i32 % PARTITIONS);
+        drop(topic.blocking_send(record).unwrap());
+    }
+}
+
+fn sent_and_waited_for(
+    topic: &Topic,
+    count: u64,
+    _: &mut Vec<Delivery>,
+    window: &mut VecDeque<Delivery>,
+) {
+    for _ in 0..count {
+        if window.len() == WINDOW {
+            assert!(window.pop_front().unwrap().wait().is_ok());
+        }
+        window.push_back(topic.blocking_send(Record::new().value(&VALUE).key(b"key")).unwrap());
+    }
+    window.drain(..).for_each(|delivery| drop(delivery.wait().unwrap()));
+}
+
+fn awaited(topic: &Topic, count: u64, _: &mut Vec<Delivery>, window: &mut VecDeque<Delivery>) {
+    thread_local! {
+        static WAKER: Waker = Waker::from(Arc::new(Unpark(thread::current())));
+    }
+    WAKER.with(|waker| {
+        for _ in 0..count {
+            if window.len() == WINDOW {
+                assert!(run(waker, window.pop_front().unwrap()).is_ok());
+            }
+            window.push_back(run(waker, topic.send(Record::new().value(&VALUE))).unwrap());
+        }
+        window.drain(..).for_each(|delivery| drop(run(waker, delivery).unwrap()));
+    });
+}
+
+fn many_at_once(topic: &Topic, count: u64, taken: &mut Vec<Delivery>, _: &mut VecDeque<Delivery>) {
+    let records = [Record::new().value(&VALUE); 100];
+    for _ in 0..count / 100 {
+        topic.blocking_send_batch(&records, taken).unwrap();
+        taken.drain(..).for_each(drop);
+    }
+}
+
+/// What one manner of sending took, once it was warm.
+#[derive(Debug)]
+struct Taken {
+    calls: usize,
+    batches: u64,
+    requests: u64,
+}
+
+/// A broker that keeps nothing, and holds its answers while it is told to.
+struct Flooded {
+    broker: FakeBroker,
+    gate: Arc<Mutex<Option<Gate>>>,
+    producer: Producer,
+    topic: Topic,
+}
+
+impl Flooded {
+    fn new(driver: DriverChoice) -> Self {
+        let broker = FakeBroker::start(&[("t", PARTITIONS)]);
+        broker.state(|state| state.forgetful = true);
+        let gate = Arc::new(Mutex::new(None::<Gate>));
+        broker.script({
+            let gate = Arc::clone(&gate);
+            move |seen| match (seen.api, &*gate.lock().unwrap()) {
+                (ApiKey::Produce, Some(gate)) => Turn::Hold(gate.clone()),
+                _ => Turn::Serve,
+            }
+        });
+        let producer = builder(&broker, driver).linger(Duration::from_millis(1)).build().unwrap();
+        let topic = producer.topic("t");
+        let flooded = Self { broker, gate, producer, topic };
+        flooded.count_the_shard();
+        flooded
+    }
+
+    fn count_the_shard(&self) {
+        let mut first = Box::pin(self.topic.blocking_send(Record::new()).unwrap());
+        let waker = Waker::from(Arc::new(CountTheWaker));
+        assert!(first.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        until("the first verdict", || first.is_done());
+        count_this_thread();
+    }
+
+    /// What takes memory takes as much as the most that was ever needed, and keeps it: fills
+    /// `buffer.memory` with batches of these partitions, each awaited, and a call that waits.
+    fn fill(&self, partitions: std::ops::Range<i32>) {
+        self.settle();
+        let gate = Gate::default();
+        *self.gate.lock().unwrap() = Some(gate.clone());
+        let large = [7; 16_000];
+        let mut deliveries = Vec::new();
+        let mut partitions = partitions.cycle();
+        // A ring that is full for a moment is no end; the memory's is.
+        while self.producer.metrics().buffer_available_bytes >= BUFFER {
+            let partition = partitions.next().unwrap();
+            let record = Record::new().partition(partition).value(&large);
+            if let Ok(mut delivery) = self.topic.try_send(record) {
+                assert!(poll_once(&mut delivery).is_pending());
+                deliveries.push(delivery);
+            }
+        }
+        let mut waiting = self.topic.send(Record::new().value(&large));
+        assert!(poll_once(&mut waiting).is_pending());
+        drop(waiting);
+        *self.gate.lock().unwrap() = None;
+        gate.open();
+        deliveries.into_iter().for_each(|delivery| drop(delivery.wait().unwrap()));
+    }
+
+    /// Waits until nothing is under way. Allocates nothing.
+    fn settle(&self) {
+        let metrics = || self.producer.metrics();
+        until("all memory", || metrics().buffer_available_bytes == metrics().buffer_total_bytes);
+    }
+
+    /// The totals of a producer at rest.
+    fn totals(&self) -> Metrics {
+        self.producer.blocking_flush();
+        self.producer.metrics()
+    }
+}
+
+fn measured(driver: DriverChoice, manner: Manner) -> Taken {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let flooded = Flooded::new(driver);
+    for _ in 0..2 {
+        (0..PARTITIONS).for_each(|partition| flooded.fill(partition..partition + 1));
+        flooded.fill(0..PARTITIONS);
+    }
+    let (mut taken, mut window) = (Vec::with_capacity(100), VecDeque::with_capacity(WINDOW));
+    manner(&flooded.topic, WARM_UP, &mut taken, &mut window);
+    flooded.settle();
+    let before = flooded.totals();
+    let calls_before = calls();
+    manner(&flooded.topic, RECORDS, &mut taken, &mut window);
+    flooded.settle();
+    let calls = calls() - calls_before;
+    let after = flooded.totals();
+    assert_eq!(after.acknowledged - before.acknowledged, RECORDS);
+    assert_eq!(flooded.broker.count(ApiKey::Produce), 0, "the broker keeps nothing");
+    Taken {
+        calls,
+        batches: after.batches - before.batches,
+        requests: after.requests - before.requests,
+    }
+}
+
+/// Sends in one manner, on one driver: nothing is taken.
+fn takes_nothing(driver: DriverChoice, manner: Manner) {
+    bounded(Duration::from_secs(300), move || {
+        let taken = measured(driver, manner);
+        assert!(taken.batches > 1000 && taken.requests > 200, "{taken:?}");
+        assert_eq!(taken.calls, 0, "{taken:?}");
+    });
+}
+
+macro_rules! takes_nothing {
+    ($module:ident $driver:ident) => {
+        mod $module {
+            use kuring::DriverChoice::$driver as DRIVER;
+
+            #[test]
+            fn sending_and_dropping_takes_nothing() {
+                crate::takes_nothing(DRIVER, crate::sent_and_dropped);
+            }
+
+            #[test]
+            fn sending_and_waiting_takes_nothing() {
+                crate::takes_nothing(DRIVER, crate::sent_and_waited_for);
+            }
+
+            #[test]
+            fn awaiting_takes_nothing() {
+                crate::takes_nothing(DRIVER, crate::awaited);
+            }
+
+            #[test]
+            fn sending_many_at_once_takes_nothing() {
+                crate::takes_nothing(DRIVER, crate::many_at_once);
+            }
+        }
+    };
+}
+
+takes_nothing!(epoll Epoll);
+takes_nothing!(tokio_uring TokioUring);
+
+#[test]
+fn the_counter_counts_the_threads_that_said_so() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let counted = thread::spawn(|| {
+        let before = calls();
+        drop(Box::new(VALUE));
+        assert_eq!(calls(), before, "this thread has not said so");
+        count_this_thread();
+        drop(Box::new(VALUE));
+        assert_eq!(calls(), before + 1);
+    });
+    counted.join().unwrap();
+}
