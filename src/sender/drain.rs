@@ -43,6 +43,9 @@ impl Sender {
         if !self.settings.idempotence {
             return true;
         }
+        if partition.probing && partition.in_flight > 0 {
+            return false;
+        }
         if state.sequence.is_some() {
             return partition.unsettled.front() == Some(&batch);
         }
@@ -200,6 +203,7 @@ impl Sender {
             if partition.identity != current {
                 partition.identity = current;
                 partition.next_sequence = Sequence::ZERO;
+                partition.probing = self.probes;
             }
             state.sequence = Some(partition.next_sequence);
             partition.next_sequence = partition.next_sequence.advance(state.sealed.records);

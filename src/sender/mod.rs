@@ -187,6 +187,10 @@ pub struct Sender {
     identity: Identity,
     timers: Timers,
     random: Random,
+    drains: u64,
+    /// Whether the first batch under a new identity goes alone; tests of what comes after turn it
+    /// off.
+    probes: bool,
     /// Partitions whose open batch lingers.
     lingering: Vec<u32>,
     flush: Flush,
@@ -226,6 +230,8 @@ impl Sender {
             identity: Identity::new(options.settings.idempotence),
             timers: Timers::default(),
             random: Random::new(options.seed),
+            drains: 0,
+            probes: true,
             lingering: Vec::new(),
             flush: Flush::default(),
             warm_ups: Vec::new(),

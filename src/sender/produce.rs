@@ -138,6 +138,7 @@ impl Sender {
         }
         let partition = state.partition as usize;
         self.partitions[partition].settle(batch);
+        self.partitions[partition].probing = false;
         // EXP-6: the late answer of an expired batch changes no verdict.
         if !state.resolved {
             self.counters.acknowledged += u64::from(state.sealed.records);

@@ -36,6 +36,10 @@ pub(crate) fn acks_0_records_are_in_the_log_and_have_no_offset(version: Version)
 pub(crate) fn acks_1_records_are_in_the_log_where_the_verdict_says(version: Version) {
     let cluster = shared(version);
     let plan = plan("acks-1", 3, 10_000, Content::mixed);
+    create_topics(cluster, &plan);
+    // A broker says who leads a new partition a moment before it does. Without idempotence what it
+    // refuses in that moment is overtaken, and that is no fault.
+    (0..3).for_each(|partition| assert_eq!(cluster.end_offset("acks-1", partition), 0));
     run(cluster, &plan, &producer(cluster, &[("acks", "1")]));
     let summary = cluster.read("acks-1", 0, |_| ());
     assert_eq!(summary.producers, [], "acks=1 rules idempotence out");
@@ -80,6 +84,7 @@ pub(crate) fn every_driver_delivers(version: Version) {
     let cluster = shared(version);
     for driver in ["tokio-uring", "epoll"] {
         let plan = plan(&format!("driver-{driver}"), 4, 20_000, Content::mixed);
+        create_topics(cluster, &plan);
         let producer = producer(cluster, &[("kuring.driver", driver)]);
         run(cluster, &plan, &producer);
         assert_eq!(producer.metrics().driver, driver);
@@ -118,10 +123,13 @@ fn plan(
     Plan { topics, threads, records_per_thread, window: 5_000, content }
 }
 
-fn run(cluster: &Cluster, plan: &Plan, producer: &Producer) {
+fn create_topics(cluster: &Cluster, plan: &Plan) {
     for (name, partitions) in &plan.topics {
         cluster.create_topic(name, *partitions, 1, &[]);
     }
+}
+
+fn run(cluster: &Cluster, plan: &Plan, producer: &Producer) {
     let sent = Traffic::start(producer, plan).finish();
     all_numbers_sent(plan, &sent);
     verify(cluster, plan, &sent);

@@ -25,6 +25,8 @@ struct Partition {
 
 #[derive(Debug, Default)]
 pub(super) struct Logs {
+    /// The brokers have had batches of every producer, in every partition.
+    pub(super) know_producers: bool,
     partitions: BTreeMap<(String, i32), Partition>,
 }
 
@@ -41,7 +43,13 @@ impl Logs {
         let partition = self.partitions.entry(key).or_default();
         let offset = partition.values.len() as i64;
         if batch.producer_id >= 0 {
-            let producer = partition.producers.entry(batch.producer_id).or_default();
+            // Of a producer that the broker has nothing of, it takes any first sequence.
+            let first = if self.know_producers {
+                Producer::default()
+            } else {
+                Producer { epoch: batch.epoch, next: batch.sequence, ..Producer::default() }
+            };
+            let producer = partition.producers.entry(batch.producer_id).or_insert(first);
             let known = producer.last.iter().find(|(sequence, count, _)| {
                 (*sequence, *count) == (batch.sequence, batch.values.len())
             });

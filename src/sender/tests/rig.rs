@@ -55,9 +55,11 @@ pub(super) fn config() -> ConfigBuilder {
 
 impl Rig {
     /// A sender that has connected to broker 1 and knows topic `t`, whose partitions have these
-    /// leaders.
+    /// leaders, and whose brokers have batches of it: several of a partition may be in flight.
     pub(super) fn new(config: ConfigBuilder, leaders: &[i32]) -> Self {
         let mut rig = Self::cold(config, leaders);
+        rig.sender.probes = false;
+        rig.world.logs.know_producers = true;
         rig.run();
         rig
     }

@@ -164,7 +164,6 @@ fn seq_6_the_last_epoch_is_followed_by_a_new_producer_id() {
     rig.send("t-0", "bad");
     rig.send("t-0", "a");
     assert_eq!(rig.refuse_next(ErrorCode::InvalidRecord), "1: t-0 7000/32767@0 [bad]");
-    rig.accept_next();
     rig.advance(ms(200));
     assert_eq!(rig.accept_next(), "1: t-0 8000/0@0 [a]");
     assert_eq!(rig.log("t-0"), ["a"]);
@@ -284,5 +283,26 @@ fn a_producer_id_that_is_not_to_be_had_now_is_asked_again_after_a_wait() {
     give_identity(&mut rig, 9, 0);
     rig.accept_next();
     assert_eq!(rig.verdict(a), "offset 0");
+    rig.assert_nothing_left();
+}
+
+/// A broker that takes a partition over answers with a retriable error at one moment, and takes
+/// whatever comes first at the next.
+#[test]
+fn the_first_batch_of_a_producer_goes_alone_and_no_other_can_overtake_it() {
+    let mut rig = Rig::cold(config(), &[1]);
+    rig.run();
+    let records = ["a", "b", "c"].map(|value| rig.send("t-0", value));
+    assert_eq!(rig.pending(), ["1: t-0 7000/0@0 [a]"]);
+    rig.refuse_next(ErrorCode::NotLeaderOrFollower);
+    accept_all(&mut rig);
+    assert_eq!(rig.log("t-0"), ["a", "b", "c"]);
+    assert_eq!(records.map(|record| rig.verdict(record)), ["offset 0", "offset 1", "offset 2"]);
+    // From now on the broker refuses what is out of order, and they may go together.
+    for value in ["d", "e", "f"] {
+        rig.send("t-0", value);
+    }
+    assert_eq!(rig.pending().len(), 3);
+    accept_all(&mut rig);
     rig.assert_nothing_left();
 }
