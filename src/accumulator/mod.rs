@@ -175,8 +175,8 @@ impl Accumulator {
         self.ahead_bytes() > self.ahead_bytes_max() && !self.unpaced.load(Relaxed)
     }
 
-    /// The end of a shard's turn: lets callers go on that wait, and returns when this has to be done
-    /// again at the latest. Shard only.
+    /// The end of a shard's turn: lets callers go on that wait, and returns when this has to be
+    /// done again at the latest. Shard only.
     pub fn serve_waiters(&self, in_flight_bytes: u64, now: u64) -> Option<u64> {
         self.in_flight_bytes.store(in_flight_bytes, Relaxed);
         let near = self.ahead_bytes() <= self.ahead_bytes_max() / 2;
@@ -191,8 +191,8 @@ impl Accumulator {
         distributed.again_at
     }
 
-    /// A batch is full. With a linger, and while brokers owe answers, the shard sleeps on until some
-    /// more are: one request of many batches costs half of many requests of one (PERF.md).
+    /// A batch is full. With a linger, and while brokers owe answers, the shard sleeps on until
+    /// some more are: one request of many batches costs half of many requests of one (PERF.md).
     fn tell_full(&self, ring: &BatchRing) {
         self.ready.push(ring.index(), &ring.link);
         if self.ready.must_wake_for_full() {

@@ -33,8 +33,8 @@ pub(super) struct ReadyList {
     top: CachePadded<AtomicU32>,
     /// [`AWAKE`], or until when (nanoseconds on the process's clock) the shard will sleep.
     asleep_until: CachePadded<AtomicU64>,
-    /// So many more full batches do not wake the sleeping shard: an answer that it waits for, or the
-    /// end of a linger, wakes it soon, and it then sends them in one request.
+    /// So many more full batches do not wake the sleeping shard: an answer that it waits for, or
+    /// the end of a linger, wakes it soon, and it then sends them in one request.
     patience: AtomicU32,
 }
 

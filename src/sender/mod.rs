@@ -187,7 +187,6 @@ pub struct Sender {
     identity: Identity,
     timers: Timers,
     random: Random,
-    drains: u64,
     /// Whether the first batch under a new identity goes alone; tests of what comes after turn it
     /// off.
     probes: bool,
@@ -230,7 +229,6 @@ impl Sender {
             identity: Identity::new(options.settings.idempotence),
             timers: Timers::default(),
             random: Random::new(options.seed),
-            drains: 0,
             probes: true,
             lingering: Vec::new(),
             flush: Flush::default(),

@@ -16,7 +16,7 @@ pub(crate) fn close_while_sending_resolves_every_delivery_and_adds_up(version: V
     let cluster = shared(version);
     let plan = plan("closed");
     cluster.create_topic("closed", 3, 1, &[]);
-    let producer = Producer::builder().bootstrap_servers(&cluster.bootstrap()).build().unwrap();
+    let producer = Producer::builder().bootstrap_servers(cluster.bootstrap()).build().unwrap();
     let traffic = Traffic::start(&producer, &plan);
     traffic.await_more(20_000, Deadline::after(Duration::from_secs(60)));
     let summary = producer.close(Duration::from_secs(30));
@@ -37,7 +37,7 @@ pub(crate) fn close_with_a_silent_broker_ends_in_time_and_resolves_every_deliver
     let cluster = Cluster::start(version, 1, &[]);
     let plan = plan("silent");
     cluster.create_topic("silent", 3, 1, &[]);
-    let producer = Producer::builder().bootstrap_servers(&cluster.bootstrap()).build().unwrap();
+    let producer = Producer::builder().bootstrap_servers(cluster.bootstrap()).build().unwrap();
     let traffic = Traffic::start(&producer, &plan);
     traffic.await_more(20_000, Deadline::after(Duration::from_secs(60)));
     cluster.pause_broker(0);

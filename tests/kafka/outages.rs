@@ -15,7 +15,7 @@ use crate::traffic::{Plan, Traffic};
 
 pub(crate) fn a_producer_built_before_its_broker_runs_delivers_when_it_does(version: Version) {
     let mut cluster = Cluster::prepare(version, 1, &[]);
-    let producer = Producer::builder().bootstrap_servers(&cluster.bootstrap()).build().unwrap();
+    let producer = Producer::builder().bootstrap_servers(cluster.bootstrap()).build().unwrap();
     let topic = producer.topic("early");
     let sender = thread::spawn(move || {
         let send = |n: u32| topic.blocking_send(Record::new().value(&n.to_be_bytes())).unwrap();
@@ -34,7 +34,7 @@ pub(crate) fn records_survive_a_restart_of_the_only_broker_once_and_in_order(ver
     let mut cluster = Cluster::start(version, 1, &[]);
     let plan = plan("restarted");
     cluster.create_topic("restarted", PARTITIONS, 1, &[]);
-    let producer = Producer::builder().bootstrap_servers(&cluster.bootstrap()).build().unwrap();
+    let producer = Producer::builder().bootstrap_servers(cluster.bootstrap()).build().unwrap();
     let traffic = Traffic::start(&producer, &plan);
     progress(&traffic);
     cluster.stop_broker(0);
@@ -52,7 +52,7 @@ pub(crate) fn records_survive_killed_leaders_once_and_in_order(version: Version)
     let cluster = guard.as_mut().expect("started");
     let plan = plan("killed");
     cluster.create_topic("killed", PARTITIONS, 3, &[]);
-    let producer = Producer::builder().bootstrap_servers(&cluster.bootstrap()).build().unwrap();
+    let producer = Producer::builder().bootstrap_servers(cluster.bootstrap()).build().unwrap();
     let traffic = Traffic::start(&producer, &plan);
     for partition in 0..2 {
         progress(&traffic);
@@ -73,7 +73,7 @@ pub(crate) fn records_survive_a_rolling_restart_once_and_in_order(version: Versi
     let cluster = guard.as_mut().expect("started");
     let plan = plan("rolled");
     cluster.create_topic("rolled", PARTITIONS, 3, &[]);
-    let producer = Producer::builder().bootstrap_servers(&cluster.bootstrap()).build().unwrap();
+    let producer = Producer::builder().bootstrap_servers(cluster.bootstrap()).build().unwrap();
     let traffic = Traffic::start(&producer, &plan);
     for index in 0..cluster.len() {
         progress(&traffic);

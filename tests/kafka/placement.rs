@@ -22,7 +22,7 @@ pub(crate) fn prt_2_keyed_records_go_where_the_java_producer_puts_them(version: 
     let lines: String = keys.iter().map(|key| format!("{key}{}v\n", java::SEPARATOR)).collect();
     java::produce_keyed(cluster, java_topic, &lines);
 
-    let producer = Producer::builder().bootstrap_servers(&cluster.bootstrap()).build().unwrap();
+    let producer = Producer::builder().bootstrap_servers(cluster.bootstrap()).build().unwrap();
     let topic = producer.topic(kuring_topic);
     let deliveries: Vec<_> = keys
         .iter()

@@ -78,7 +78,7 @@ pub(crate) fn a_record_the_broker_finds_too_large_fails_alone(version: Version) 
 
 fn producer(cluster: &Cluster, properties: &[(&str, &str)]) -> Producer {
     Producer::builder()
-        .bootstrap_servers(&cluster.bootstrap())
+        .bootstrap_servers(cluster.bootstrap())
         .properties(properties.iter().copied())
         .unwrap()
         .build()

@@ -106,7 +106,7 @@ pub(crate) fn a_topic_with_the_brokers_clock_tells_that_time(version: Version) {
 
 fn producer(cluster: &Cluster, properties: &[(&str, &str)]) -> Producer {
     Producer::builder()
-        .bootstrap_servers(&cluster.bootstrap())
+        .bootstrap_servers(cluster.bootstrap())
         .properties(properties.iter().copied())
         .unwrap()
         .build()

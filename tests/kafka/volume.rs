@@ -28,7 +28,7 @@ pub(crate) fn a_million_mixed_records_from_four_threads_are_in_the_log_one_by_on
         window: 20_000,
         content: Content::mixed,
     };
-    let producer = Producer::builder().bootstrap_servers(&cluster.bootstrap()).build().unwrap();
+    let producer = Producer::builder().bootstrap_servers(cluster.bootstrap()).build().unwrap();
     let sent = Traffic::start(&producer, &plan).finish();
     let summary = producer.close(Duration::from_secs(30));
     assert_eq!((summary.acknowledged, summary.failed), (1_000_000, 0));
