@@ -37,10 +37,10 @@ pub(super) struct Partition {
     pub(super) in_flight: usize,
     pub(super) identity: ProducerIdentity,
     pub(super) next_sequence: Sequence,
-    /// No batch of `identity` was acknowledged yet, so one at a time is in flight: a broker that
-    /// has nothing of a producer takes any first sequence, and with that the second batch in front of
-    /// the first, when it answers the first with a retriable error (it does while it takes a new
-    /// partition over). Once it has one, it refuses what is out of order.
+    /// No batch of `identity` was acknowledged yet, so one at a time is in flight. A broker that has
+    /// nothing of a producer takes any first sequence, and with that the second batch in front of
+    /// the first, when it answers the first with a retriable error (it does while it takes over a
+    /// new partition). Once it has one, it refuses what is out of order.
     pub(super) probing: bool,
     /// A sequence was used up, perhaps without being written: once nothing is in flight and nothing
     /// is open, the partition starts again at 0 under a new epoch (SEQ-6, SEQ-8).
