@@ -37,7 +37,7 @@ pub(super) struct Partition {
     pub(super) in_flight: usize,
     pub(super) identity: ProducerIdentity,
     pub(super) next_sequence: Sequence,
-    /// No batch of `identity` was acknowledged yet, so one at a time is in flight. A broker that has
+    /// No batch of `identity` was acknowledged yet, so only one is in flight. A broker that has
     /// nothing of a producer takes any first sequence, and with that the second batch in front of
     /// the first, when it answers the first with a retriable error (it does while it takes over a
     /// new partition). Once it has one, it refuses what is out of order.
