@@ -55,6 +55,10 @@ use crate::metadata::{Cluster, Snapshot};
 /// steps.
 const LOOK_AGAIN: Duration = Duration::from_micros(100);
 
+/// Verdicts and actions of one turn that fit without new memory: five answers on each of some
+/// connections, of some dozen batches each. More make the lists grow, once.
+const ROUND: usize = 256;
+
 /// What the sender wants done.
 #[derive(Debug)]
 pub enum Action {
@@ -234,8 +238,8 @@ impl Sender {
             flush: Flush::default(),
             warm_ups: Vec::new(),
             closing: Closing::No,
-            actions: VecDeque::new(),
-            verdicts: VecDeque::new(),
+            actions: VecDeque::with_capacity(ROUND),
+            verdicts: VecDeque::with_capacity(ROUND),
             counters: Counters::default(),
             in_flight_bytes: 0,
             spare_frames: Vec::new(),
