@@ -161,6 +161,19 @@ impl Producer {
         Self::builder().properties_file(path)?.build()
     }
 
+    /// A producer from pairs of Kafka's property names and values.
+    ///
+    /// # Errors
+    /// As [`build`](ConfigBuilder::build).
+    pub fn from_property_pairs<I, K, V>(pairs: I) -> Result<Self, StartError>
+    where
+        I: IntoIterator<Item = (K, V)>,
+        K: AsRef<str>,
+        V: AsRef<str>,
+    {
+        Self::builder().properties(pairs)?.build()
+    }
+
     /// A producer from validated settings.
     ///
     /// # Errors

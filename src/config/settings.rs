@@ -100,8 +100,9 @@ pub struct Settings {
     /// One copy of each record per producer session, in order (`enable.idempotence`; default true,
     /// and off without a word when `acks` is not all or `retries` is 0).
     pub idempotence: bool,
-    /// How long a batch that is not full waits for more records; at most `i32::MAX` milliseconds
-    /// (`linger.ms`; default 5 ms).
+    /// How long a batch that is not full waits for more records, and a full one, while its broker
+    /// owes an answer, for other full ones; at most `i32::MAX` milliseconds (`linger.ms`; default
+    /// 5 ms).
     pub linger: Duration,
     /// The size in bytes a batch is aimed at; at least 1 (`batch.size`; default 16,384).
     pub batch_bytes: usize,
