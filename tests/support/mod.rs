@@ -14,6 +14,7 @@ pub(crate) mod jars;
 pub(crate) mod java;
 pub(crate) mod kafka;
 pub(crate) mod node;
+pub(crate) mod own_process;
 pub(crate) mod ports;
 pub(crate) mod rig;
 pub(crate) mod wire;
