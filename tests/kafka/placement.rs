@@ -43,21 +43,20 @@ pub(crate) fn api_6_a_running_producer_picks_up_new_partitions(version: Version)
     let cluster = shared(version);
     let name = "growing";
     cluster.create_topic(name, 2, 1, &[]);
-    let producer = Producer::builder()
-        .properties([
-            ("bootstrap.servers", cluster.bootstrap().as_str()),
-            ("metadata.max.age.ms", "500"),
-            ("max.block.ms", "700"),
-        ])
-        .unwrap()
-        .build()
-        .unwrap();
+    let producer = |block_max| {
+        let builder = Producer::builder().bootstrap_servers(cluster.bootstrap());
+        let properties = [("metadata.max.age.ms", "500"), ("max.block.ms", block_max)];
+        builder.properties(properties).unwrap().build().unwrap()
+    };
+    let hurried = producer("700");
+    let missing = hurried.topic(name).blocking_send(Record::new().value("too early").partition(5));
+    let Err(SendError::Unknown { partition, .. }) = missing else { panic!("{missing:?}") };
+    assert_eq!(partition, Some((5, 2)));
+
+    let producer = producer("30000");
     let topic = producer.topic(name);
     let first = topic.blocking_send(Record::new().value("first").partition(1)).unwrap();
     assert_eq!(first.wait().unwrap().partition, 1);
-    let missing = topic.blocking_send(Record::new().value("too early").partition(5));
-    let Err(SendError::Unknown { partition, .. }) = missing else { panic!("{missing:?}") };
-    assert_eq!(partition, Some((5, 2)));
 
     cluster.create_partitions(name, 6);
     let explicit = topic.blocking_send(Record::new().value("now").partition(5)).unwrap();
