@@ -222,6 +222,8 @@ struct Turn {
     wakers: Vec<(u32, Waker)>,
     commands: Vec<Command>,
     busy_at: Instant,
+    /// When callers that wait have to be served again at the latest.
+    serve_again_at: Option<u64>,
 }
 
 impl Turn {
@@ -254,6 +256,7 @@ impl Turn {
             wakers: Vec::new(),
             commands: Vec::new(),
             busy_at: now,
+            serve_again_at: None,
         }
     }
 
@@ -345,6 +348,10 @@ impl Turn {
             }
         }
         self.busy_at = if self.hand_out_verdicts() { now } else { self.busy_at };
+        // Before the counters: who sees a record acknowledged finds its memory handed on.
+        let accumulator = &self.shared.accumulator;
+        let in_flight_bytes = self.sender.in_flight_bytes();
+        self.serve_again_at = accumulator.serve_waiters(in_flight_bytes, clock::to_nanos(now));
         // Before the tickets: who waited for a flush finds its records counted.
         self.shared.published.store(&self.sender.counters());
         let mut closed = false;
@@ -389,10 +396,12 @@ impl Turn {
     fn sleep(&mut self, now: Instant) {
         let accumulator = Arc::clone(&self.shared.accumulator);
         let nanos = clock::to_nanos(now);
-        let held = accumulator.serve_waiters(self.sender.in_flight_bytes(), nanos);
         let waiting = accumulator.waiters.expire(nanos, accumulator.pool());
-        let waiting =
-            [held, waiting, (self.number == 0).then(|| self.cluster.expire(nanos)).flatten()];
+        let waiting = [
+            self.serve_again_at,
+            waiting,
+            (self.number == 0).then(|| self.cluster.expire(nanos)).flatten(),
+        ];
         let waiting = waiting.into_iter().flatten().map(clock::from_nanos).min();
         let until = [self.sender.poll_timeout(), waiting].into_iter().flatten().min();
         let spinning = !self.spin.is_zero() && now < self.busy_at + self.spin;

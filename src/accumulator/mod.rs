@@ -171,8 +171,13 @@ impl Accumulator {
         AHEAD_BYTES_MAX.max(AHEAD_BATCHES_MAX * self.pool.cost(1)).min(self.pool.total() / 2)
     }
 
-    fn is_too_far_ahead(&self) -> bool {
-        self.ahead_bytes() > self.ahead_bytes_max() && !self.unpaced.load(Relaxed)
+    /// Whether a caller who needs `cost` bytes should wait for the shard. Not where the bytes are
+    /// not there or others wait for some: then it takes its place behind them (BUF-3).
+    fn is_too_far_ahead(&self, cost: u64) -> bool {
+        self.ahead_bytes() > self.ahead_bytes_max()
+            && !self.unpaced.load(Relaxed)
+            && self.pool.available() >= cost
+            && !self.waiters.is_pressing()
     }
 
     /// The end of a shard's turn: lets callers go on that wait, and returns when this has to be
@@ -258,7 +263,7 @@ impl Accumulator {
         let reserved = match memory {
             Memory::None => return Err(Append::Full),
             Memory::Reserved(held) => held >= cost,
-            Memory::Paced if self.is_too_far_ahead() => return Err(Append::NoSlot),
+            Memory::Paced if self.is_too_far_ahead(cost) => return Err(Append::NoSlot),
             Memory::Try | Memory::Paced => false,
         };
         if !reserved && !self.pool.try_reserve(cost) {
