@@ -138,20 +138,23 @@ impl Produce {
         broker: &mut Broker,
         answer: &mut Vec<u8>,
     ) -> Result<(), WireError> {
+        // All of it is read before anything is written: what has not arrived whole is read again.
         let mut writer = Writer::new(answer, self.flexible);
-        let topic = if self.version >= 13 {
+        let (topic, count);
+        if self.version >= 13 {
             let id = reader.uuid()?;
+            count = reader.count(self.flexible, frame_left)?;
             writer.raw(&id);
-            broker.topics.find_id(&id).ok_or(UNKNOWN_TOPIC_ID)
+            topic = broker.topics.find_id(&id).ok_or(UNKNOWN_TOPIC_ID);
         } else {
             let name = reader.string(self.flexible)?;
             if name.len() > i16::MAX as usize {
                 return Err(WireError::Malformed("a topic name above 32767 bytes"));
             }
+            count = reader.count(self.flexible, frame_left)?;
             writer.string(name);
-            broker.topics.open(name).map_err(|_| INVALID_TOPIC)
-        };
-        let count = reader.count(self.flexible, frame_left)?;
+            topic = broker.topics.open(name).map_err(|_| INVALID_TOPIC);
+        }
         self.partitions_left = count.ok_or(WireError::Malformed("null partitions"))?;
         writer.count(self.partitions_left);
         self.topic = topic;
