@@ -15,7 +15,7 @@ const BUFFER: u64 = 1472;
 /// Records of this size do not share a batch of 1024 bytes.
 const ALONE: [u8; 900] = [7; 900];
 
-/// A producer with so many buffers, all in use: each answer waits for a gate of its own.
+/// A producer with so many buffers, at most five, all in use: each answer waits for a gate of its own.
 struct Full {
     broker: FakeBroker,
     producer: Producer,
@@ -27,12 +27,6 @@ struct Full {
 impl Full {
     fn new(driver: DriverChoice, buffers: u64, max_block: Duration) -> Self {
         let broker = FakeBroker::start(&[("t", 1)]);
-        let gates = vec![(); 20].into_iter().map(|()| Gate::default()).collect::<Vec<_>>();
-        let mut unused = gates.clone().into_iter();
-        broker.script(move |seen| {
-            let gate = (seen.api == ApiKey::Produce).then(|| unused.next()).flatten();
-            gate.map_or(Turn::Serve, Turn::Hold)
-        });
         let producer = builder(&broker, driver)
             .batch_bytes(1024)
             .buffer_memory(buffers * BUFFER)
@@ -41,15 +35,28 @@ impl Full {
             .unwrap();
         run("warm_up", producer.warm_up(&["t"])).unwrap();
         let topic = producer.topic("t");
-        let mut deliveries = Vec::new();
+        // The first batch under a producer id goes alone.
+        let mut deliveries = vec![topic.blocking_send(Record::new().value(&ALONE)).unwrap()];
+        producer.blocking_flush();
+        let metrics = || producer.metrics();
+        until("the memory", || metrics().buffer_available_bytes == metrics().buffer_total_bytes);
+        let before = broker.count(ApiKey::Produce);
+        let gates: Vec<_> = (0..20).map(|_| Gate::default()).collect();
+        let mut unused = gates.clone().into_iter();
+        broker.script(move |seen| {
+            let gate = (seen.api == ApiKey::Produce).then(|| unused.next()).flatten();
+            gate.map_or(Turn::Serve, Turn::Hold)
+        });
         let error = loop {
             match topic.try_send(Record::new().value(&ALONE)) {
                 Ok(delivery) => deliveries.push(delivery),
                 Err(error) => break error,
             }
         };
-        assert_eq!((error, deliveries.len() as u64), (TrySendError::Memory, buffers));
+        assert_eq!((error, deliveries.len() as u64), (TrySendError::Memory, 1 + buffers));
         assert_eq!(producer.metrics().buffer_available_bytes, 0);
+        // With all of it on the way, nobody waits for the shard to keep up.
+        broker.wait_for_requests(ApiKey::Produce, before + buffers as usize);
         Self { broker, producer, topic, gates, deliveries }
     }
 
@@ -57,7 +64,8 @@ impl Full {
         self.gates.iter().for_each(Gate::open);
     }
 
-    /// Everything that was accepted arrives, and all memory is back (BUF-2).
+    /// Everything that was accepted arrives, and all memory is back (BUF-2); the lengths of what
+    /// came after the first record.
     fn settle(self) -> Vec<usize> {
         self.open_all();
         self.producer.blocking_flush();
@@ -66,7 +74,8 @@ impl Full {
         let metrics = || self.producer.metrics();
         until("the memory", || metrics().buffer_available_bytes == metrics().buffer_total_bytes);
         assert_eq!(metrics().waiting_threads, 0);
-        self.broker.log("t", 0).iter().map(|record| record.value.as_ref().unwrap().len()).collect()
+        let stored = self.broker.log("t", 0);
+        stored[1..].iter().map(|record| record.value.as_ref().unwrap().len()).collect()
     }
 }
 
@@ -81,7 +90,7 @@ pub(crate) fn buf_3_the_longest_waiter_collects_and_later_ones_get_nothing_meanw
     assert!(poll_once(&mut first).is_pending() && poll_once(&mut second).is_pending());
     assert_eq!(producer.metrics().waiting_threads, 2);
     full.gates[0].open();
-    until("one acknowledgement", || producer.metrics().acknowledged == 1);
+    until("one acknowledgement", || producer.metrics().acknowledged == 2);
     assert!(poll_once(&mut first).is_pending() && poll_once(&mut second).is_pending());
     let newcomer = topic.try_send(Record::new().value(&ALONE));
     assert_eq!(newcomer.unwrap_err(), TrySendError::Memory, "it is set aside for the first");
@@ -146,7 +155,7 @@ pub(crate) fn buf_8_closing_ends_every_wait_for_memory(driver: DriverChoice) {
     }
     full.open_all();
     let summary = closing.join().unwrap();
-    assert_eq!(summary.acknowledged, 2, "{summary:?}");
+    assert_eq!(summary.acknowledged, 3, "{summary:?}");
     assert_eq!(full.settle(), [900, 900]);
 }
 

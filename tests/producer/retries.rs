@@ -3,6 +3,7 @@
 //! The fake broker answers a gap in the sequences as a leader does, and appends no batch twice.
 #![forbid(unsafe_code)]
 
+use std::ops::Range;
 use std::time::Duration;
 
 use kafka_protocol::error::ResponseError;
@@ -19,13 +20,13 @@ fn is_produce(seen: &Seen) -> bool {
 }
 
 /// Sends numbered records to a partition, each batch a few of them.
-fn send_numbers(producer: &Producer, partition: i32) -> Vec<Delivery> {
+fn send_numbers(producer: &Producer, partition: i32, numbers: Range<i64>) -> Vec<Delivery> {
     let topic = producer.topic("t");
     let send = |number: i64| {
         let value = format!("{number}");
         topic.blocking_send(Record::new().partition(partition).value(&value)).unwrap()
     };
-    (0..COUNT).map(send).collect()
+    numbers.map(send).collect()
 }
 
 /// Every record acknowledged at its own place, and there once.
@@ -38,6 +39,15 @@ fn check(broker: &FakeBroker, partition: i32, deliveries: Vec<Delivery>) {
 /// Sends while the third produce request of five, all held until then, meets with `mishap`.
 fn with_mishap(driver: DriverChoice, mishap: fn() -> Turn) {
     let broker = FakeBroker::start(&[("t", 1)]);
+    let producer = builder(&broker, driver)
+        .batch_bytes(200)
+        .request_timeout(millis(500))
+        .delivery_timeout(Duration::from_secs(60))
+        .build()
+        .unwrap();
+    // The first batch under a producer id goes alone.
+    let mut deliveries = send_numbers(&producer, 0, 0..1);
+    producer.blocking_flush();
     let gate = Gate::default();
     broker.script({
         let (gate, mut number) = (gate.clone(), 0);
@@ -50,14 +60,8 @@ fn with_mishap(driver: DriverChoice, mishap: fn() -> Turn) {
             }
         }
     });
-    let producer = builder(&broker, driver)
-        .batch_bytes(200)
-        .request_timeout(millis(500))
-        .delivery_timeout(Duration::from_secs(60))
-        .build()
-        .unwrap();
-    let deliveries = send_numbers(&producer, 0);
-    broker.wait_for_requests(ApiKey::Produce, 3);
+    deliveries.extend(send_numbers(&producer, 0, 1..COUNT));
+    broker.wait_for_requests(ApiKey::Produce, 4);
     gate.open();
     check(&broker, 0, deliveries);
     let summary = producer.close(PATIENCE);
@@ -121,7 +125,7 @@ pub(crate) fn order_survives_a_storm_of_faults(driver: DriverChoice) {
         let sent: Vec<_> = (0..3)
             .map(|partition| {
                 let producer = producer.clone();
-                std::thread::spawn(move || send_numbers(&producer, partition))
+                std::thread::spawn(move || send_numbers(&producer, partition, 0..COUNT))
             })
             .collect();
         // Leaders move while the records come.
@@ -156,6 +160,6 @@ pub(crate) fn without_idempotence_and_one_in_flight_order_survives_too(driver: D
         .batch_bytes(200)
         .build()
         .unwrap();
-    let deliveries = send_numbers(&producer, 0);
+    let deliveries = send_numbers(&producer, 0, 0..COUNT);
     check(&broker, 0, deliveries);
 }

@@ -3,8 +3,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, PoisonError};
 use std::thread;
 
 use kafka_protocol::messages::ApiKey;
@@ -102,7 +102,7 @@ impl Connection {
         asked.seen.connection = self.number;
         // The script's lock is held until the request is served: requests of several connections
         // are carried out in the order in which the script saw them.
-        let mut script = self.shared.script.lock().unwrap();
+        let mut script = self.shared.script.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = script(&asked.seen);
         let mut state = self.shared.state();
         if !state.forgetful {
