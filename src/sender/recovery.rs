@@ -41,7 +41,7 @@ pub(super) fn recovery(code: ErrorCode) -> Recovery {
         E::NetworkException => R::Retry { refresh: true, uncertain: true },
         // With acks=all these also answer what was appended and then waited for followers, when the
         // broker stops leading (a shutdown does it), loses its disk or its replica meanwhile. Seen
-        // with 3.9.2 and 4.3.1: the next leader knows the batch as a duplicate.
+        // for the first of these with 3.9.2: the next leader knows the batch as a duplicate.
         E::NotLeaderOrFollower | E::KafkaStorageError | E::UnknownTopicOrPartition => {
             R::Retry { refresh: code.refreshes_metadata(), uncertain: true }
         }

@@ -15,7 +15,7 @@ const BUFFER: u64 = 1472;
 /// Records of this size do not share a batch of 1024 bytes.
 const ALONE: [u8; 900] = [7; 900];
 
-/// A producer with so many buffers, at most five, all in use: each answer waits for a gate of its own.
+/// A producer with so many buffers, at most five, all in use: each answer waits for its own gate.
 struct Full {
     broker: FakeBroker,
     producer: Producer,
