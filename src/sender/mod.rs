@@ -226,8 +226,9 @@ impl Sender {
             nodes: Vec::new(),
             node_of: HashMap::new(),
             batches: BatchTable::default(),
-            snapshot: cluster.snapshot(),
-            generation: cluster.generation(),
+            // What is published already is adopted by the first turn, with its nodes.
+            snapshot: Arc::default(),
+            generation: 0,
             cluster,
             metadata: MetadataTask::new(!options.bootstrap.is_empty()),
             identity: Identity::new(options.settings.idempotence),

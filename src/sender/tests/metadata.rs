@@ -8,9 +8,11 @@ use std::task::{Wake, Waker};
 
 use super::rig::{Rig, config, ms};
 use super::wire::{self, Body};
+use crate::accumulator::Accumulator;
 use crate::clock;
 use crate::protocol::api::ApiKey;
 use crate::protocol::error_code::ErrorCode;
+use crate::sender::{Sender, SenderOptions};
 
 fn want(rig: &Rig, topic: &str) {
     rig.cluster.want(&rig.cluster.entry(topic), clock::to_nanos(rig.now));
@@ -379,4 +381,16 @@ fn partitions_that_are_added_are_picked_up() {
     assert_eq!(rig.accept_next(), "2: t-1 7000/0@0 [b]");
     assert_eq!(rig.verdict(b), "offset 0");
     assert_eq!(rig.cluster.entry("t").partition_count(), 2);
+}
+
+#[test]
+fn a_shard_that_starts_after_the_first_answer_adopts_what_is_published() {
+    let rig = Rig::new(config(), &[1, 2]);
+    let settings = Arc::new(config().settings().unwrap());
+    let memory = Accumulator::new(settings.buffer_memory, settings.batch_bytes, settings.linger);
+    let options = SenderOptions { settings, bootstrap: Vec::new(), seed: 7 };
+    let mut late = Sender::new(options, memory.unwrap(), Arc::clone(&rig.cluster), rig.now);
+    late.handle_cluster(rig.now);
+    assert_eq!(late.snapshot.topic("t").unwrap().partitions.len(), 2);
+    assert_eq!(late.nodes.len(), rig.cluster.snapshot().brokers.len());
 }
