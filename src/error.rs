@@ -83,6 +83,16 @@ pub enum SendError {
         /// Whether an earlier attempt may have been written.
         possibly_written: bool,
     },
+    /// The brokers said something after which this producer can write nothing more: close it, mend
+    /// the cause, and make another one.
+    #[error("refused by the broker for good: {}; close this producer and mend that first; {}",
+        code.name(), written_text(*possibly_written))]
+    Fatal {
+        /// What the broker said, perhaps to an earlier record.
+        code: ErrorCode,
+        /// Whether an attempt may have been written.
+        possibly_written: bool,
+    },
     /// The producer was closed before the record was acknowledged.
     #[error("the producer is closed; {}", written_text(*possibly_written))]
     Closed {
@@ -105,6 +115,7 @@ impl SendError {
         match self {
             Self::TimedOut { possibly_written, .. }
             | Self::Rejected { possibly_written, .. }
+            | Self::Fatal { possibly_written, .. }
             | Self::Closed { possibly_written }
             | Self::SenderFailed { possibly_written } => *possibly_written,
             Self::TooLarge { .. }
@@ -127,7 +138,7 @@ impl SendError {
             Self::Denied { .. } => "denied",
             Self::MemoryExhausted { .. } => "memory-exhausted",
             Self::TimedOut { .. } => "timed-out",
-            Self::Rejected { code, .. } => code.name(),
+            Self::Rejected { code, .. } | Self::Fatal { code, .. } => code.name(),
             Self::Closed { .. } => "closed",
             Self::SenderFailed { .. } => "sender-failed",
         }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::backoff::backoff;
 use super::metadata::Choice;
 use super::node::Request;
+use super::recovery::{Recovery, for_identity};
 use super::timers::{Armed, Timer};
 use super::{Sender, batches::BatchState};
 use crate::error::SendError;
@@ -86,16 +87,16 @@ impl Sender {
         let throttle = u64::try_from(answer.throttle_ms).unwrap_or(0);
         self.throttle(index, throttle, request.version >= 1, now);
         self.identity.asked = false;
-        match answer.error {
-            ErrorCode::None => {
+        match for_identity(answer.error) {
+            Recovery::Success => {
                 self.identity.current = Some(answer.producer);
                 self.identity.failures = 0;
                 // Once per producer id: everything that waited for it.
                 (0..self.partitions.len() as u32).for_each(|index| self.place(index, now));
                 self.poll_ending(now);
             }
-            code if code.is_retriable() => self.identity_failed(now),
-            code => self.identity_refused(code, now),
+            Recovery::Retry { .. } => self.identity_failed(now),
+            _ => self.identity_refused(answer.error, now),
         }
         Ok(())
     }

@@ -50,6 +50,7 @@ use crate::delivery::CellIndex;
 use crate::error::SendError;
 use crate::ids::{BrokerId, ConnectionId};
 use crate::metadata::{Cluster, Snapshot};
+use crate::protocol::error_code::ErrorCode;
 
 /// How long the sender waits before it looks again at a ring in which a writer is between two
 /// steps.
@@ -189,6 +190,8 @@ pub struct Sender {
     generation: u64,
     metadata: MetadataTask,
     identity: Identity,
+    /// Why no batch can be written any more.
+    fatal: Option<ErrorCode>,
     timers: Timers,
     random: Random,
     /// Whether the first batch under a new identity goes alone; tests of what comes after turn it
@@ -232,6 +235,7 @@ impl Sender {
             cluster,
             metadata: MetadataTask::new(!options.bootstrap.is_empty()),
             identity: Identity::new(options.settings.idempotence),
+            fatal: None,
             timers: Timers::default(),
             random: Random::new(options.seed),
             probes: true,
@@ -336,6 +340,10 @@ impl Sender {
                     let batch = self.batches.add(sealed, index);
                     if self.closing.is_forced() {
                         self.fail(batch, SendError::Closed { possibly_written: false });
+                        continue;
+                    }
+                    if let Some(code) = self.fatal {
+                        self.fail(batch, SendError::Fatal { code, possibly_written: false });
                         continue;
                     }
                     self.partitions[index as usize].queue.push_back(batch);

@@ -23,6 +23,7 @@ struct Answer {
     error: ErrorCode,
     base_offset: i64,
     log_append_time: i64,
+    log_start_offset: i64,
     message: Option<Arc<str>>,
 }
 
@@ -51,10 +52,10 @@ impl Sender {
                 error: answer.error,
                 base_offset: answer.base_offset,
                 log_append_time: answer.log_append_time_ms,
+                log_start_offset: answer.log_start_offset,
                 message: answer.error_message.map(Into::into),
             };
-            refresh |= answer.error.refreshes_metadata();
-            self.handle_answer(&answer, now);
+            refresh |= self.handle_answer(&answer, now);
         })?;
         let throttle = u64::try_from(summary.throttle_ms).unwrap_or(0);
         self.throttle(node, throttle, request.version >= 6, now);
@@ -91,23 +92,27 @@ impl Sender {
         entries.iter().position(|entry| matches(&entry))
     }
 
-    /// One batch is answered.
-    fn handle_answer(&mut self, answer: &Answer, now: Instant) {
+    /// One batch is answered. True if the answer says that the metadata may be old.
+    fn handle_answer(&mut self, answer: &Answer, now: Instant) -> bool {
         let batch = self.leave_flight(answer.batch);
         let partition = self.batches.get(batch).partition;
-        match recovery(answer.error) {
+        let message = || answer.message.clone();
+        let found = recovery(answer.error);
+        if let Recovery::Retry { uncertain: true, .. } | Recovery::Fail { uncertain: true } = found
+        {
+            self.batches.get_mut(batch).set_uncertain();
+        }
+        match found {
             Recovery::Success => self.succeed(batch, answer.base_offset, answer.log_append_time),
             Recovery::Duplicate => self.succeed(batch, -1, -1),
-            Recovery::Retry { uncertain, .. } => {
-                if uncertain {
-                    self.batches.get_mut(batch).set_uncertain();
-                }
-                self.retry_or_fail(batch, answer.error, answer.message.clone(), now);
-            }
-            Recovery::Sequence => self.wrong_sequence(batch, answer, now),
-            Recovery::Fail => self.reject(batch, answer.error, answer.message.clone()),
+            Recovery::Retry { .. } => self.retry_or_fail(batch, answer.error, message(), now),
+            Recovery::OutOfOrder => self.out_of_order(batch, answer, now),
+            Recovery::UnknownProducer => self.unknown_producer(batch, answer, now),
+            Recovery::Split | Recovery::Fail { .. } => self.reject(batch, answer.error, message()),
+            Recovery::Fatal => self.end_writing(batch, answer.error, message()),
         }
         self.settled(partition, batch, now);
+        matches!(found, Recovery::Retry { refresh: true, .. })
     }
 
     /// After an answer: frees the batch if it is over, and looks at what its partition does next.
@@ -158,7 +163,8 @@ impl Sender {
         let state = self.batches.get_mut(batch);
         state.last_error = Some(error);
         let expires = clock::from_nanos(state.sealed.opened_at) + self.settings.delivery_timeout;
-        if state.resolved || state.attempts >= retries || self.closing.is_forced() {
+        let refused = self.fatal.is_some() || self.closing.is_forced();
+        if state.resolved || state.attempts >= retries || refused {
             return self.reject(batch, error, message);
         }
         if now >= expires {
@@ -175,7 +181,7 @@ impl Sender {
 
     /// A sequence that the broker did not expect: behind a batch that is itself to be sent again it
     /// comes right by itself (OOS-1); else the partition starts again under a new epoch (OOS-2).
-    fn wrong_sequence(&mut self, batch: u32, answer: &Answer, now: Instant) {
+    fn out_of_order(&mut self, batch: u32, answer: &Answer, now: Instant) {
         let state = self.batches.get_mut(batch);
         // A broker that had written it under this sequence would have called it a success (ORD-5).
         state.open_attempt = false;
@@ -184,6 +190,40 @@ impl Sender {
             partition.restart = true;
         }
         self.retry_or_fail(batch, answer.error, answer.message.clone(), now);
+    }
+
+    /// The broker has nothing of this producer: retention took it, mostly.
+    fn unknown_producer(&mut self, batch: u32, answer: &Answer, now: Instant) {
+        let message = answer.message.clone();
+        if answer.log_start_offset < 0 {
+            // UPI-1: the broker does not say how far its log begins, so it may be catching up.
+            self.retry_or_fail(batch, answer.error, message, now);
+        } else if self.batches.get(batch).open_attempt {
+            // What would tell the broker that it has the batch already is gone. Java sends it
+            // again, and writes it twice if an answer was lost before.
+            self.reject(batch, answer.error, message);
+        } else {
+            // UPI-3, UPI-4.
+            self.out_of_order(batch, answer, now);
+        }
+    }
+
+    /// Note c of the source: with idempotence, this shard can write nothing any more.
+    fn end_writing(&mut self, batch: u32, code: ErrorCode, message: Option<Arc<str>>) {
+        if !self.settings.idempotence {
+            return self.reject(batch, code, message);
+        }
+        tracing::error!(code = code.name(), "the brokers take nothing more from this producer");
+        self.fatal = Some(code);
+        let queued = |sender: &Self, batch: u32| !sender.batches.get(batch).in_flight;
+        let left: Vec<_> = self.batches.unresolved().filter(|at| queued(self, *at)).collect();
+        for batch in left {
+            let partition = self.batches.get(batch).partition as usize;
+            self.partitions[partition].queue.retain(|other| *other != batch);
+            self.partitions[partition].settle(batch);
+            let possibly_written = self.batches.get(batch).possibly_written();
+            self.fail(batch, SendError::Fatal { code, possibly_written });
+        }
     }
 
     /// The end of a batch that the broker refused.

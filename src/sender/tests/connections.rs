@@ -29,7 +29,7 @@ fn net_2_an_answer_to_another_request_closes_the_connection() {
     let a = rig.send("t-0", "a");
     rig.send("t-0", "b");
     let (first, second) = (rig.produce(), rig.produce());
-    let said = [Said { error: ErrorCode::None, offset: 0 }];
+    let said = [Said::written(0)];
     rig.world.receive(second.connection, wire::produce_answer(&second, &said, 0));
     rig.run();
     assert!(!rig.world.open.contains_key(&first.connection));

@@ -194,7 +194,7 @@ fn the_answers_that_come_after_a_forced_close_change_nothing() {
     rig.world.keeps_closes = true;
     rig.sender.handle_close(rig.now, rig.now);
     rig.run();
-    let said = wire::Said { error: ErrorCode::None, offset: 0 };
+    let said = wire::Said::written(0);
     rig.world.receive(request.connection, wire::produce_answer(&request, &[said], 0));
     rig.run();
     assert_eq!(rig.verdict(a), "closed, maybe written");

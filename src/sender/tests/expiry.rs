@@ -63,7 +63,7 @@ fn exp_4_a_batch_past_its_deadline_is_not_retried() {
     let request = rig.produce();
     // The answer and the deadline come together, the answer first.
     rig.now += ms(400);
-    let said = super::wire::Said { error: ErrorCode::NotEnoughReplicas, offset: -1 };
+    let said = super::wire::Said::refused(ErrorCode::NotEnoughReplicas);
     let answer = super::wire::produce_answer(&request, &[said], 0);
     rig.world.answer(&request, answer);
     assert!(rig.step());

@@ -37,6 +37,13 @@ impl Logs {
         found.map_or_else(Vec::new, |partition| partition.values.clone())
     }
 
+    /// The producers of a partition have come this far.
+    pub(super) fn expect(&mut self, topic: &str, partition: i32, sequence: i32) {
+        let key = (topic.to_owned(), partition);
+        let partition = self.partitions.entry(key).or_default();
+        partition.producers.values_mut().for_each(|producer| producer.next = sequence);
+    }
+
     /// Appends a batch, or says why not.
     pub(super) fn append(&mut self, batch: &Batch) -> Said {
         let key = (batch.topic.clone(), batch.partition);
@@ -54,9 +61,9 @@ impl Logs {
                 (*sequence, *count) == (batch.sequence, batch.values.len())
             });
             if let (true, Some((.., offset))) = (producer.epoch == batch.epoch, known) {
-                return Said { error: ErrorCode::None, offset: *offset };
+                return Said::written(*offset);
             }
-            let refuse = |error| Said { error, offset: -1 };
+            let refuse = |error| Said::refused(error);
             if batch.epoch < producer.epoch {
                 return refuse(ErrorCode::InvalidProducerEpoch);
             }
@@ -76,6 +83,6 @@ impl Logs {
             }
         }
         partition.values.extend(batch.values.iter().cloned());
-        Said { error: ErrorCode::None, offset }
+        Said::written(offset)
     }
 }

@@ -3,6 +3,7 @@
 
 use super::rig::{Rig, config, ms};
 use super::world::address_of;
+use crate::error::SendError;
 use crate::ids::Sequence;
 use crate::protocol::error_code::ErrorCode;
 
@@ -106,7 +107,7 @@ fn rty_5_what_cannot_be_retried_fails_at_once_and_the_producer_goes_on() {
         (ErrorCode::InvalidRecord, "INVALID_RECORD"),
         (ErrorCode::TopicAuthorizationFailed, "denied"),
         (ErrorCode::InvalidTimestamp, "INVALID_TIMESTAMP"),
-        (ErrorCode::UnknownServerError, "UNKNOWN_SERVER_ERROR"),
+        (ErrorCode::UnknownServerError, "UNKNOWN_SERVER_ERROR, maybe written"),
     ];
     for (code, verdict) in refusals {
         let mut rig = Rig::new(config(), &[1]);
@@ -117,6 +118,40 @@ fn rty_5_what_cannot_be_retried_fails_at_once_and_the_producer_goes_on() {
         rig.accept_next();
         assert_eq!(rig.verdict(b), "offset 0");
         rig.assert_nothing_left();
+    }
+}
+
+/// Note c: the codes after which an idempotent producer is of no use; note d: the others go on.
+#[test]
+fn a_fatal_code_ends_the_writing_of_an_idempotent_producer_and_of_no_other() {
+    for code in [ErrorCode::ClusterAuthorizationFailed, ErrorCode::InvalidProducerIdMapping] {
+        for idempotence in [true, false] {
+            let mut rig = Rig::new(config().idempotence(idempotence), &[1, 1]);
+            let waiting = rig.send("t-0", "waiting");
+            rig.refuse_next(ErrorCode::NotEnoughReplicas);
+            let requests = ["x", "y", "z"].map(|value| (rig.send("t-1", value), rig.produce()));
+            rig.refuse(&requests[0].1, code);
+            let first = if idempotence { code.name() } else { "denied" };
+            assert!([first, code.name()].contains(&rig.verdict(requests[0].0).as_str()));
+            rig.accept(&requests[1].1);
+            rig.cut(requests[2].1.connection);
+            let later = rig.send("t-0", "later");
+            rig.accept_all();
+            let verdicts = [waiting, requests[2].0, later].map(|record| rig.verdict(record));
+            if idempotence {
+                // What was out counts as it was answered.
+                assert_eq!(
+                    verdicts,
+                    [code.name(), "NETWORK_EXCEPTION, maybe written", code.name()]
+                );
+                let error = rig.records[later].2.verdict().unwrap().unwrap_err();
+                assert!(matches!(error, SendError::Fatal { .. }), "{error}");
+            } else {
+                assert_eq!(verdicts, ["offset 0", "offset 1", "offset 1"]);
+                assert_eq!(rig.verdict(requests[1].0), "offset 0");
+            }
+            rig.assert_nothing_left();
+        }
     }
 }
 

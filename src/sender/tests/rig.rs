@@ -287,9 +287,19 @@ impl Rig {
         request.to_string()
     }
 
+    /// Accepts whatever comes until nothing comes any more.
+    pub(super) fn accept_all(&mut self) {
+        for _ in 0..300 {
+            while !self.pending().is_empty() {
+                self.accept_next();
+            }
+            self.advance(ms(50));
+        }
+    }
+
     /// Answers every batch of the request with an error, and appends nothing.
     pub(super) fn refuse(&mut self, request: &Arrived, error: ErrorCode) {
-        let said: Vec<_> = request.batches().iter().map(|_| Said { error, offset: -1 }).collect();
+        let said: Vec<_> = request.batches().iter().map(|_| Said::refused(error)).collect();
         let answer = wire::produce_answer(request, &said, self.world.throttle_ms);
         self.world.answer(request, answer);
         self.run();

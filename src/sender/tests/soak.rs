@@ -108,7 +108,7 @@ impl Soak {
     fn produce_answer(&mut self, request: &Arrived) -> Vec<u8> {
         let mut said = Vec::new();
         for batch in request.batches() {
-            let mut refuse = |error| said.push(Said { error, offset: -1 });
+            let mut refuse = |error| said.push(Said::refused(error));
             if self.random.below(6) == 0 {
                 refuse(RETRIABLE[self.random.below(RETRIABLE.len())]);
             } else if self.weather.rejections && self.random.below(12) == 0 {

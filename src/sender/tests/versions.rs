@@ -118,7 +118,7 @@ fn tid_4_an_answer_about_another_partition_closes_the_connection() {
     let mut other = request.clone();
     let Body::Produce { batches, .. } = &mut other.body else { unreachable!() };
     batches[0].partition = 1;
-    let said = [Said { error: ErrorCode::None, offset: 7 }];
+    let said = [Said::written(7)];
     rig.world.receive(request.connection, wire::produce_answer(&other, &said, 0));
     rig.run();
     assert!(!rig.world.open.contains_key(&request.connection));

@@ -258,6 +258,18 @@ pub(super) fn metadata_answer(
 pub(super) struct Said {
     pub(super) error: ErrorCode,
     pub(super) offset: i64,
+    /// Where the log begins; -1 if the broker does not say.
+    pub(super) log_start: i64,
+}
+
+impl Said {
+    pub(super) fn written(offset: i64) -> Self {
+        Self { error: ErrorCode::None, offset, log_start: 0 }
+    }
+
+    pub(super) fn refused(error: ErrorCode) -> Self {
+        Self { error, offset: -1, log_start: 0 }
+    }
 }
 
 /// A produce answer, one verdict per batch of the request, in its order.
@@ -272,7 +284,8 @@ pub(super) fn produce_answer(request: &Arrived, said: &[Said], throttle_ms: i32)
         let partition = PartitionProduceResponse::default()
             .with_index(batch.partition)
             .with_error_code(said.error.wire())
-            .with_base_offset(said.offset);
+            .with_base_offset(said.offset)
+            .with_log_start_offset(if request.version >= 5 { said.log_start } else { -1 });
         response.responses.push(topic.with_partition_responses(vec![partition]));
     }
     framed(request, request.version, &response)
