@@ -183,9 +183,14 @@ impl Sender {
     /// comes right by itself (OOS-1); else the partition starts again under a new epoch (OOS-2).
     fn out_of_order(&mut self, batch: u32, answer: &Answer, now: Instant) {
         let state = self.batches.get_mut(batch);
+        let partition = &mut self.partitions[state.partition as usize];
+        if state.open_attempt && partition.gap_open {
+            // Its lost request may lie at a broker behind that of the batch that was given up. If
+            // that one is written now, so is this one: under a new number it could stand twice.
+            return self.reject(batch, answer.error, answer.message.clone());
+        }
         // A broker that had written it under this sequence would have called it a success (ORD-5).
         state.open_attempt = false;
-        let partition = &mut self.partitions[state.partition as usize];
         if partition.unsettled.front() == Some(&batch) {
             partition.restart = true;
         }
@@ -245,9 +250,11 @@ impl Sender {
     /// numbers are used up.
     fn give_up(&mut self, batch: u32, error: SendError) {
         let state = self.batches.get(batch);
-        let (sequenced, partition) = (state.sequence.is_some(), state.partition as usize);
-        self.partitions[partition].settle(batch);
-        self.partitions[partition].restart |= sequenced;
+        let (sequenced, open) = (state.sequence.is_some(), state.open_attempt);
+        let partition = &mut self.partitions[state.partition as usize];
+        partition.settle(batch);
+        partition.restart |= sequenced;
+        partition.gap_open |= open;
         self.fail(batch, error);
     }
 
@@ -388,6 +395,7 @@ impl Sender {
             return;
         }
         partition.restart = false;
+        partition.gap_open = false;
         partition.next_sequence = Sequence::ZERO;
         partition.unsettled.clear();
         for batch in &partition.queue {

@@ -147,8 +147,12 @@ fn exp_8_a_batch_that_expires_on_its_first_attempt_may_leave_no_gap_behind() {
             rig.accept_next();
         }
     }
-    assert_eq!(rig.log("t-0"), ["b"]);
-    assert_eq!(rig.verdict(b), "offset 0");
+    // Nobody can tell that the lost request of `b` will not be written yet; what follows goes on.
+    assert_eq!(rig.verdict(b), "OUT_OF_ORDER_SEQUENCE_NUMBER, maybe written");
+    let c = rig.send("t-0", "c");
+    rig.accept_all();
+    assert_eq!(rig.log("t-0"), ["c"]);
+    assert_eq!(rig.verdict(c), "offset 0");
     rig.assert_nothing_left();
 }
 

@@ -369,12 +369,37 @@ fn seq_8_behind_a_retry_that_was_not_written_the_rest_starts_again() {
     let b = rig.send("t-0", "b");
     let requests = [rig.produce(), rig.produce()];
     rig.cut(requests[0].connection);
-    rig.send("t-0", "c");
+    let c = rig.send("t-0", "c");
     rig.advance(ms(300));
     assert_eq!(rig.verdict(a), "timed-out, maybe written");
     rig.accept_all();
-    assert_eq!(rig.log("t-0"), ["b", "c"]);
-    assert_eq!(rig.verdict(b), "offset 0");
+    assert_eq!(rig.verdict(b), "OUT_OF_ORDER_SEQUENCE_NUMBER, maybe written");
+    assert_eq!(rig.log("t-0"), ["c"]);
+    assert_eq!(rig.verdict(c), "offset 0");
+    rig.assert_nothing_left();
+}
+
+/// Java numbers the second batch anew, and it stands twice in the log.
+#[test]
+fn a_request_that_a_broker_still_holds_may_be_written_behind_one_that_was_given_up() {
+    let config = config().delivery_timeout(ms(1_000)).request_timeout(ms(900));
+    let mut rig = Rig::new(config.reconnect_backoff(ms(400)), &[1]);
+    let a = rig.send("t-0", "a");
+    rig.advance(ms(700));
+    let b = rig.send("t-0", "b");
+    let late = [rig.produce(), rig.produce()];
+    rig.cut(late[0].connection);
+    rig.advance(ms(300));
+    assert_eq!(rig.verdict(a), "timed-out, maybe written");
+    rig.advance(ms(300));
+    // The broker sees the new connection's request before the ones it still holds of the old one.
+    rig.accept_next();
+    late.iter().for_each(|request| drop(rig.world.produce_answer(request)));
+    assert_eq!(rig.verdict(b), "OUT_OF_ORDER_SEQUENCE_NUMBER, maybe written");
+    let c = rig.send("t-0", "c");
+    rig.accept_all();
+    assert_eq!(rig.log("t-0"), ["a", "b", "c"]);
+    assert_eq!(rig.verdict(c), "offset 2");
     rig.assert_nothing_left();
 }
 
