@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::affinity::Affinity;
 use super::error::ConfigError;
 use super::keys::{self, Lookup};
-use super::settings::{Acks, DriverChoice, Settings};
+use super::settings::{Acks, DriverChoice, MetadataRecovery, Settings};
 use super::{properties, validate, value};
 
 /// `Some` is what somebody chose; `None` is left to the default.
@@ -41,6 +41,8 @@ pub(super) struct Chosen {
     pub(super) receive_buffer: Option<i64>,
     pub(super) metadata_age_max: Option<Duration>,
     pub(super) metadata_idle_max: Option<Duration>,
+    pub(super) metadata_recovery: Option<MetadataRecovery>,
+    pub(super) rebootstrap_trigger: Option<Duration>,
     pub(super) ignore_keys: Option<bool>,
     pub(super) adaptive_partitioning: Option<bool>,
     pub(super) affinity: Option<Affinity>,
@@ -237,6 +239,21 @@ impl ConfigBuilder {
         self
     }
 
+    /// What is done when no known broker can be used (`metadata.recovery.strategy`; default
+    /// [`MetadataRecovery::Rebootstrap`]).
+    pub fn metadata_recovery(mut self, recovery: MetadataRecovery) -> Self {
+        self.chosen.metadata_recovery = Some(recovery);
+        self
+    }
+
+    /// For how long known brokers may bring no metadata before they are given up, with
+    /// [`MetadataRecovery::Rebootstrap`] (`metadata.recovery.rebootstrap.trigger.ms`; default
+    /// 300 s).
+    pub fn rebootstrap_trigger(mut self, longest: Duration) -> Self {
+        self.chosen.rebootstrap_trigger = Some(longest);
+        self
+    }
+
     /// Place records with a key as if they had none (`partitioner.ignore.keys`; default false).
     pub fn ignore_keys(mut self, ignore: bool) -> Self {
         self.chosen.ignore_keys = Some(ignore);
@@ -369,6 +386,7 @@ impl Chosen {
                 let key = "partitioner.adaptive.partitioning.enable";
                 self.adaptive_partitioning = Some(value::boolean(key, text)?);
             }
+            "metadata.recovery.strategy" => self.metadata_recovery = Some(value::recovery(text)?),
             "kuring.affinity" => self.affinity = Some(text.parse()?),
             "kuring.shards" => self.shards = Some(value::SHARDS.parse(text)?),
             "kuring.spin" => self.spin = Some(value::spin(text)?),
@@ -402,6 +420,9 @@ impl Chosen {
             }
             "metadata.max.age.ms" => (value::METADATA_AGE, &mut self.metadata_age_max),
             "metadata.max.idle.ms" => (value::METADATA_IDLE, &mut self.metadata_idle_max),
+            "metadata.recovery.rebootstrap.trigger.ms" => {
+                (value::REBOOTSTRAP, &mut self.rebootstrap_trigger)
+            }
             _ => unreachable!("the key table calls {name} supported, and nothing here takes it"),
         };
         *field = Some(spec.parse(text)?);

@@ -129,7 +129,7 @@ const fn secret(name: &'static str) -> NotYet {
 }
 
 /// Kafka's properties that the builder takes.
-pub(super) const SUPPORTED: [&str; 26] = [
+pub(super) const SUPPORTED: [&str; 28] = [
     "acks",
     "batch.size",
     "bootstrap.servers",
@@ -144,6 +144,8 @@ pub(super) const SUPPORTED: [&str; 26] = [
     "max.request.size",
     "metadata.max.age.ms",
     "metadata.max.idle.ms",
+    "metadata.recovery.rebootstrap.trigger.ms",
+    "metadata.recovery.strategy",
     "partitioner.adaptive.partitioning.enable",
     "partitioner.ignore.keys",
     "receive.buffer.bytes",
@@ -163,7 +165,7 @@ pub(super) const OURS: [&str; 4] =
     ["kuring.affinity", "kuring.driver", "kuring.shards", "kuring.spin"];
 
 /// Kafka's properties that this version does not carry out, but for `transactional.id`.
-static NOT_YET: [NotYet; 64] = [
+static NOT_YET: [NotYet; 62] = [
     number("bootstrap.resolve.timeout.ms", "0"),
     text("buffer.memory.allocation.strategy", "full"),
     text("client.dns.lookup", "use_all_dns_ips"),
@@ -176,8 +178,6 @@ static NOT_YET: [NotYet; 64] = [
     NotYet { harmless: Some("false"), ..word("enable.metrics.push", "true") },
     list("interceptor.classes", ""),
     NotYet { harmless: Some("false"), ..word("metadata.cluster.check.enable", "true") },
-    number("metadata.recovery.rebootstrap.trigger.ms", "300000"),
-    word("metadata.recovery.strategy", "rebootstrap"),
     number("metrics.num.samples", "2"),
     text("metrics.recording.level", "INFO"),
     number("metrics.sample.window.ms", "30000"),
@@ -330,7 +330,6 @@ mod tests {
     #[test]
     fn cfg_7_enum_like_values_have_java_s_case_rules() {
         assert_eq!(refusal("security.protocol", "plaintext"), None);
-        assert_eq!(refusal("metadata.recovery.strategy", "ReBootstrap"), None);
         assert!(refusal("compression.type", "NONE").is_some());
         assert_eq!(refusal("transaction.two.phase.commit.enable", "FALSE"), None);
     }

@@ -35,4 +35,4 @@ pub use builder::ConfigBuilder;
 pub use cpus::CpuList;
 pub use error::{BootstrapProblem, ConfigError, PropertiesProblem};
 pub use machine::Machine;
-pub use settings::{Acks, Backoff, DriverChoice, FOREVER, Settings};
+pub use settings::{Acks, Backoff, DriverChoice, FOREVER, MetadataRecovery, Settings};

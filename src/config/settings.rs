@@ -60,6 +60,17 @@ pub struct Backoff {
     pub max: Duration,
 }
 
+/// What a producer does when none of the brokers that it knows can be used
+/// (`metadata.recovery.strategy`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MetadataRecovery {
+    /// `none`: it keeps trying these brokers.
+    None,
+    /// `rebootstrap`: it asks the bootstrap servers, whose names are resolved again. The default.
+    #[default]
+    Rebootstrap,
+}
+
 /// Which driver moves the bytes (`kuring.driver`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -148,6 +159,13 @@ pub struct Settings {
     /// A topic not produced to for this long is forgotten; at least 5 s (`metadata.max.idle.ms`;
     /// default 300 s).
     pub metadata_idle_max: Duration,
+    /// What is done when no known broker can be used (`metadata.recovery.strategy`; default
+    /// rebootstrap).
+    pub metadata_recovery: MetadataRecovery,
+    /// With rebootstrap, known brokers that have brought no metadata for so long are given up:
+    /// their connections end, and what was in flight is tried again
+    /// (`metadata.recovery.rebootstrap.trigger.ms`; default 300 s).
+    pub rebootstrap_trigger: Duration,
     /// Records with a key are placed as if they had none (`partitioner.ignore.keys`; default
     /// false).
     pub ignore_keys: bool,

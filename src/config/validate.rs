@@ -64,6 +64,8 @@ pub(super) fn settings(chosen: &Chosen) -> Result<Settings, ConfigError> {
         receive_buffer: socket_buffer(&value::RECEIVE_BUFFER, chosen.receive_buffer)?,
         metadata_age_max: value::METADATA_AGE.checked(chosen.metadata_age_max)?,
         metadata_idle_max: value::METADATA_IDLE.checked(chosen.metadata_idle_max)?,
+        metadata_recovery: chosen.metadata_recovery.unwrap_or_default(),
+        rebootstrap_trigger: value::REBOOTSTRAP.checked(chosen.rebootstrap_trigger)?,
         ignore_keys: chosen.ignore_keys.unwrap_or(false),
         adaptive_partitioning: chosen.adaptive_partitioning.unwrap_or(true),
         affinity: affinity(chosen)?,

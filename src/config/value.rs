@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::cpus::CPU_COUNT_MAX;
 use super::error::ConfigError;
-use super::settings::{Acks, DriverChoice, FOREVER};
+use super::settings::{Acks, DriverChoice, FOREVER, MetadataRecovery};
 
 /// The largest Java int, in a Java long's place.
 pub(super) const INT_MAX: i64 = i32::MAX as i64;
@@ -125,6 +125,7 @@ pub(super) const SETUP_TIMEOUT_MAX: Millis =
 pub(super) const METADATA_AGE: Millis = long_ms("metadata.max.age.ms", 300_000);
 pub(super) const METADATA_IDLE: Millis =
     Millis { min: 5_000, ..long_ms("metadata.max.idle.ms", 300_000) };
+pub(super) const REBOOTSTRAP: Millis = long_ms("metadata.recovery.rebootstrap.trigger.ms", 300_000);
 pub(super) const CONNECTION_IDLE: Millis = long_ms("connections.max.idle.ms", 540_000);
 
 pub(super) const BATCH: Whole = whole("batch.size", 16_384, 0, INT_MAX);
@@ -162,6 +163,15 @@ pub(super) fn acks(text: &str) -> Result<Acks, ConfigError> {
         "1" => Ok(Acks::Leader),
         "0" => Ok(Acks::None),
         _ => Err(refused("acks", text, "all, -1, 1 or 0, in lower case")),
+    }
+}
+
+/// `metadata.recovery.strategy`: in any case, as Java reads it (CFG-7).
+pub(super) fn recovery(text: &str) -> Result<MetadataRecovery, ConfigError> {
+    match trim(text) {
+        word if word.eq_ignore_ascii_case("none") => Ok(MetadataRecovery::None),
+        word if word.eq_ignore_ascii_case("rebootstrap") => Ok(MetadataRecovery::Rebootstrap),
+        _ => Err(refused("metadata.recovery.strategy", text, "none or rebootstrap")),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use tracing::field::{Field, Visit};
 use tracing::span;
 
-use super::super::{Backoff, CpuList, FOREVER};
+use super::super::{Backoff, CpuList, FOREVER, MetadataRecovery};
 use super::*;
 
 const SERVER: (&str, &str) = ("bootstrap.servers", "a:1");
@@ -49,6 +49,8 @@ fn the_defaults_are_kafka_s() {
     assert_eq!((defaults.max_block, defaults.connection_idle_max), (ms(60_000), Some(ms(540_000))));
     assert_eq!((defaults.send_buffer, defaults.receive_buffer), (None, None));
     assert_eq!((defaults.metadata_age_max, defaults.metadata_idle_max), (ms(300_000), ms(300_000)));
+    assert_eq!(defaults.metadata_recovery, MetadataRecovery::Rebootstrap);
+    assert_eq!(defaults.rebootstrap_trigger, ms(300_000));
     assert_eq!((defaults.ignore_keys, defaults.adaptive_partitioning), (false, true));
     assert_eq!((defaults.affinity, defaults.shards), (Affinity::Auto, None));
     assert_eq!((defaults.spin, defaults.driver), (Duration::ZERO, DriverChoice::Auto));
@@ -56,7 +58,7 @@ fn the_defaults_are_kafka_s() {
 }
 
 /// Each supported property with a value that is not its default.
-const EVERY: [(&str, &str); 30] = [
+const EVERY: [(&str, &str); 32] = [
     ("bootstrap.servers", "k1:9092, [::1]:9093"),
     ("client.id", "till"),
     ("acks", "1"),
@@ -81,6 +83,8 @@ const EVERY: [(&str, &str); 30] = [
     ("receive.buffer.bytes", "20"),
     ("metadata.max.age.ms", "21"),
     ("metadata.max.idle.ms", "6000"),
+    ("metadata.recovery.strategy", "none"),
+    ("metadata.recovery.rebootstrap.trigger.ms", "22"),
     ("partitioner.ignore.keys", "true"),
     ("partitioner.adaptive.partitioning.enable", "false"),
     ("kuring.affinity", "1,0"),
@@ -115,6 +119,8 @@ fn every_setter() -> ConfigBuilder {
         .receive_buffer(Some(20))
         .metadata_age_max(ms(21))
         .metadata_idle_max(ms(6000))
+        .metadata_recovery(MetadataRecovery::None)
+        .rebootstrap_trigger(ms(22))
         .ignore_keys(true)
         .adaptive_partitioning(false)
         .affinity(Affinity::Cpus(CpuList(vec![1, 0])))
@@ -160,6 +166,8 @@ fn every_setter_reaches_its_own_field() {
         receive_buffer,
         metadata_age_max,
         metadata_idle_max,
+        metadata_recovery,
+        rebootstrap_trigger,
         ignore_keys,
         adaptive_partitioning,
         affinity,
@@ -180,6 +188,7 @@ fn every_setter_reaches_its_own_field() {
     assert_eq!(connection_setup_timeout, Backoff { base: ms(17), max: ms(18) });
     assert_eq!((connection_idle_max, send_buffer, receive_buffer), (None, Some(19), Some(20)));
     assert_eq!((metadata_age_max, metadata_idle_max), (ms(21), ms(6000)));
+    assert_eq!((metadata_recovery, rebootstrap_trigger), (MetadataRecovery::None, ms(22)));
     assert_eq!((ignore_keys, adaptive_partitioning), (true, false));
     assert_eq!((affinity, shards), (Affinity::Cpus(CpuList(vec![1, 0])), Some(3)));
     assert_eq!((spin, driver), (Duration::from_micros(50), DriverChoice::Epoll));
@@ -386,6 +395,7 @@ fn cfg_7_values_are_text_with_white_space_that_does_not_count() {
         ("compression.type", " none"),
     ]);
     assert_eq!((spaced.linger, spaced.client_id.as_str()), (ms(20), "till"));
+    assert_eq!(spaced.metadata_recovery, MetadataRecovery::Rebootstrap);
     assert!(from(&[("compression.type", "None")]).is_err());
     assert!(from(&[("acks", "ALL")]).is_err());
 }
