@@ -1,7 +1,7 @@
 //! Where the snapshot is published, which topics are wanted, and who waits for news.
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -9,9 +9,10 @@ use std::task::Waker;
 
 use arc_swap::ArcSwap;
 
-use super::snapshot::Snapshot;
+use super::snapshot::{BrokerNode, LeaderHint, Merged, Snapshot};
 use crate::partitioner::murmur2;
 use crate::protocol::error_code::ErrorCode;
+use crate::protocol::metadata::MetadataResponse;
 
 /// A topic in use. Senders of records read `partition_count` and nothing else: the snapshot's part
 /// that the path of a record needs, without a lock, a reference count or a lookup.
@@ -86,13 +87,37 @@ struct Waiting {
     waker: Waker,
 }
 
+/// A snapshot that was published, and its number.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// The snapshot.
+    pub snapshot: Arc<Snapshot>,
+    /// Its number, as [`Cluster::generation`] counts.
+    pub generation: u64,
+}
+
+/// What a metadata answer brought.
+#[derive(Debug)]
+pub struct Update {
+    /// The snapshot after it.
+    pub published: Published,
+    /// Whether anything is new (MD-5).
+    pub changed: bool,
+    /// Whether another update is needed soon (MD-2).
+    pub incomplete: bool,
+}
+
 /// The cluster, as all threads of one producer see it.
 #[derive(Debug, Default)]
 pub struct Cluster {
     snapshot: ArcSwap<Snapshot>,
+    /// Held from reading a snapshot to storing the one made of it: answers are one shard's, leader
+    /// hints any shard's, and none may undo another.
+    writing: Mutex<()>,
     /// Counts the published snapshots.
     generation: AtomicU64,
-    topics: RwLock<HashMap<Arc<str>, Arc<TopicEntry>>>,
+    /// In the order of their names: requests are the same in every run.
+    topics: RwLock<BTreeMap<Arc<str>, Arc<TopicEntry>>>,
     waiting: Mutex<Vec<Waiting>>,
     next_ticket: AtomicU64,
     /// A topic without metadata is wanted: a partial request is due (MD-1).
@@ -173,37 +198,86 @@ impl Cluster {
         (used.iter().map(|entry| Arc::clone(entry.name())).collect(), unknown)
     }
 
-    /// Publishes a snapshot with the errors of single topics, then wakes everybody who waits
-    /// (MD-11). Shard 0 only.
-    pub fn publish(&self, snapshot: Arc<Snapshot>, errors: &[(Arc<str>, ErrorCode)]) {
-        {
-            let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-            for (name, entry) in topics.iter() {
-                let found = snapshot.topic(name);
-                if found.is_some() {
-                    entry.error.store(0, Relaxed);
-                    entry.answered.store(true, Relaxed);
-                }
-                let count = found.map_or(0, |topic| topic.partitions.len() as u32);
-                let was = entry.count.swap(count, Release);
-                if was > 0 && count == 0 && !errors.iter().any(|(failed, _)| failed == name) {
-                    // Forgotten: not in use, until somebody wants it again, who then asks at once
-                    // (MD-1, MD-9).
-                    entry.used_at.store(0, Relaxed);
-                    entry.answered.store(false, Relaxed);
-                }
+    /// Publishes what an answer about the `asked` topics says, then wakes everybody who waits
+    /// (MD-11). After a full answer only topics that were asked for stay. None if the answer is of
+    /// no use (MD-6). Shard 0 only.
+    pub fn merge(
+        &self,
+        answer: MetadataResponse,
+        asked: &[Arc<str>],
+        full: bool,
+    ) -> Option<Update> {
+        let keep = |name: &str| !full || asked.iter().any(|topic| **topic == *name);
+        let writing = self.writing();
+        let Merged { snapshot, changed, incomplete, topic_errors } =
+            self.snapshot.load().merge(answer, keep)?;
+        self.tell_topics(&snapshot, asked, &topic_errors);
+        let published = self.store(snapshot);
+        drop(writing);
+        self.wake_all();
+        Some(Update { published, changed, incomplete })
+    }
+
+    /// Publishes what brokers said about the leaders of some partitions (LDR-1, LDR-5); None if
+    /// there is nothing new in it. Any shard.
+    pub fn patch(&self, hints: &[LeaderHint], endpoints: &[BrokerNode]) -> Option<Published> {
+        let _writing = self.writing();
+        let patched = self.snapshot.load().patch(hints, endpoints)?;
+        Some(self.store(patched))
+    }
+
+    /// Gives up the known brokers (RBT-1 to RBT-3). Shard 0 only.
+    pub fn forget_brokers(&self) -> Published {
+        let _writing = self.writing();
+        let without = self.snapshot.load().without_brokers();
+        self.store(without)
+    }
+
+    fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `writing` is held.
+    fn store(&self, snapshot: Snapshot) -> Published {
+        let snapshot = Arc::new(snapshot);
+        self.snapshot.store(Arc::clone(&snapshot));
+        // Release: a reader of the new number finds the new snapshot. Partner: `generation`.
+        let generation = self.generation.fetch_add(1, Release) + 1;
+        Published { snapshot, generation }
+    }
+
+    fn tell_topics(
+        &self,
+        snapshot: &Snapshot,
+        asked: &[Arc<str>],
+        errors: &[(Arc<str>, ErrorCode)],
+    ) {
+        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        // Also what an answer left out: a topic is asked for without a wait only once.
+        for entry in asked.iter().filter_map(|name| topics.get(name)) {
+            entry.answered.store(true, Relaxed);
+        }
+        for (name, entry) in topics.iter() {
+            let found = snapshot.topic(name);
+            if found.is_some() {
+                entry.error.store(0, Relaxed);
+                entry.answered.store(true, Relaxed);
             }
-            for (name, code) in errors {
-                if let Some(entry) = topics.get(name) {
-                    entry.error.store(i32::from(code.wire()), Relaxed);
-                    entry.answered.store(true, Relaxed);
-                }
+            let count = found.map_or(0, |topic| topic.partitions.len() as u32);
+            let was = entry.count.swap(count, Release);
+            if was > 0 && count == 0 && !errors.iter().any(|(failed, _)| failed == name) {
+                // Forgotten: not in use, until somebody wants it again, who then asks at once
+                // (MD-1, MD-9).
+                entry.used_at.store(0, Relaxed);
+                entry.answered.store(false, Relaxed);
             }
         }
-        self.snapshot.store(snapshot);
-        // Release: a reader of the new number finds the new snapshot. Partner: `generation`.
-        self.generation.fetch_add(1, Release);
-        self.wake_all();
+        for (name, code) in errors {
+            if let Some(entry) = topics.get(name) {
+                entry.error.store(i32::from(code.wire()), Relaxed);
+                entry.answered.store(true, Relaxed);
+            }
+        }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {

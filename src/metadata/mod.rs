@@ -1,14 +1,15 @@
-//! What is known of the cluster: an immutable snapshot, its one writer and its many readers.
+//! What is known of the cluster: an immutable snapshot, its writers and its many readers.
 //!
 //! Owns:     the published snapshot and the topics that are in use.
-//! Thread:   shard 0 writes; any thread reads, registers topics and waits.
+//! Thread:   shard 0 writes what metadata answers say, any shard what leader hints say, one at a
+//!           time; any thread reads, registers topics and waits.
 //! Bounds:   a topic is forgotten after `metadata.max.idle.ms` (MD-9).
 //! Never:    takes a lock on the path of a record whose topic is known.
-//! Source:   MD-1 to MD-13 of the Java producer.
+//! Source:   MD-1 to MD-13, LDR-1 to LDR-5, TID-3 and RBT-6 of the Java producer.
 #![forbid(unsafe_code)]
 
 pub mod cluster;
 pub mod snapshot;
 
-pub use cluster::{Cluster, TopicEntry};
-pub use snapshot::{BrokerNode, PartitionDescription, Snapshot, TopicSnapshot};
+pub use cluster::{Cluster, Published, TopicEntry, Update};
+pub use snapshot::{BrokerNode, LeaderHint, PartitionDescription, Snapshot, TopicSnapshot};

@@ -1,7 +1,7 @@
 //! The cluster at one moment, and how a metadata answer changes it.
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::ids::{BrokerId, TopicId};
@@ -43,6 +43,9 @@ pub struct PartitionDescription {
 pub struct TopicSnapshot {
     /// The topic's id; zero when the brokers do not tell.
     pub id: TopicId,
+    /// The id of the topic of this name before it was made again; zero if it was not. A broker that
+    /// lags behind may still tell it (MD-7).
+    pub former_id: TopicId,
     /// By partition number, without gaps.
     pub partitions: Vec<PartitionDescription>,
 }
@@ -58,6 +61,30 @@ pub struct Snapshot {
     pub brokers: Vec<BrokerNode>,
     /// The topics in use, by name.
     pub topics: HashMap<Arc<str>, Arc<TopicSnapshot>>,
+    /// Topics in use that the brokers do not know any more, as they were. One that comes back under
+    /// its old id was never away: a broker was asked that lags behind (MD-7).
+    gone: BTreeMap<Arc<str>, Arc<TopicSnapshot>>,
+    /// Counts how often the known brokers were given up (RBT-2, RBT-3): connections from before are
+    /// to be ended.
+    pub rebootstraps: u32,
+    /// Counts how often another cluster answered: nothing that was learned before, producer ids
+    /// included, means anything to it.
+    pub replacements: u32,
+}
+
+/// What a broker that does not lead a partition says about who does (KIP-951).
+#[derive(Clone, Debug)]
+pub struct LeaderHint {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The topic's id, as the request had it; zero if that was not known.
+    pub topic_id: TopicId,
+    /// The partition.
+    pub partition: i32,
+    /// The leader.
+    pub leader: BrokerId,
+    /// The leader's epoch.
+    pub leader_epoch: i32,
 }
 
 /// What an answer brought.
@@ -87,27 +114,100 @@ impl Snapshot {
     /// The snapshot after an answer. `keep` says which of the topics that the answer does not name
     /// stay (all, after a partial request). None for an answer without brokers (MD-6).
     pub fn merge(&self, answer: MetadataResponse, keep: impl Fn(&str) -> bool) -> Option<Merged> {
-        if answer.brokers.is_empty() {
-            return None;
-        }
+        let cluster_id =
+            answer.cluster_id.map(Arc::<str>::from).or_else(|| self.cluster_id.clone());
+        let replaced = self.cluster_id.is_some() && cluster_id != self.cluster_id;
         let brokers = answer.brokers.into_iter().filter_map(|broker| {
-            let port = u16::try_from(broker.port).ok()?;
             let (host, rack) = (broker.host.into(), broker.rack.map(Into::into));
-            Some(BrokerNode { id: broker.id, host, port, rack })
+            Some(BrokerNode { id: broker.id, host, port: port(broker.port)?, rack })
         });
-        let mut topics = self.topics.clone();
-        topics.retain(|name, _| keep(name));
-        let snapshot = Self {
-            cluster_id: answer.cluster_id.map(Into::into),
+        let mut snapshot = Self {
+            cluster_id,
             controller: (answer.controller_id.0 >= 0).then_some(answer.controller_id),
             brokers: brokers.collect(),
-            topics,
+            topics: self.topics.clone(),
+            gone: self.gone.clone(),
+            rebootstraps: self.rebootstraps,
+            replacements: self.replacements + u32::from(replaced),
         };
-        let changed = snapshot.brokers != self.brokers;
-        let mut merged = Merged { snapshot, changed, incomplete: false, topic_errors: Vec::new() };
+        if snapshot.brokers.is_empty() {
+            return None;
+        }
+        snapshot.topics.retain(|name, _| !replaced && keep(name));
+        snapshot.gone.retain(|name, _| !replaced && keep(name));
+        let changed = replaced || snapshot.brokers != self.brokers;
+        // After a partial answer of another cluster the other topics have to be asked for again.
+        let mut merged =
+            Merged { snapshot, changed, incomplete: replaced, topic_errors: Vec::new() };
         answer.topics.into_iter().for_each(|topic| merged.add(topic));
         Some(merged)
     }
+
+    /// The snapshot after brokers told who leads some partitions, all of them at once (LDR-5); None
+    /// when nothing of it is news. `endpoints` are those that came with the hints.
+    pub fn patch(&self, hints: &[LeaderHint], endpoints: &[BrokerNode]) -> Option<Self> {
+        let mut patched: Option<Self> = None;
+        for hint in hints {
+            let base = patched.as_ref().unwrap_or(self);
+            let endpoint = endpoints.iter().find(|endpoint| endpoint.id == hint.leader);
+            if !base.is_news(hint) || endpoint.or_else(|| base.broker(hint.leader)).is_none() {
+                continue;
+            }
+            let snapshot = patched.get_or_insert_with(|| self.clone());
+            if let Some(endpoint) = endpoint {
+                snapshot.adopt_endpoint(endpoint);
+            }
+            let Some(topic) = snapshot.topics.get_mut(&hint.topic) else { continue };
+            let partition = Arc::make_mut(topic).partitions.get_mut(hint.partition as usize);
+            let Some(partition) = partition else { continue };
+            (partition.leader, partition.leader_epoch) = (Some(hint.leader), hint.leader_epoch);
+        }
+        patched
+    }
+
+    /// LDR-2: whether the hint is about a partition that is known, and newer than what is known.
+    fn is_news(&self, hint: &LeaderHint) -> bool {
+        let Some(topic) = self.topic(&hint.topic) else { return false };
+        let same = [topic.id, hint.topic_id].contains(&TopicId::ZERO) || topic.id == hint.topic_id;
+        let partition = usize::try_from(hint.partition).ok();
+        let partition = partition.and_then(|partition| topic.partitions.get(partition));
+        same && partition.is_some_and(|known| hint.leader_epoch > known.leader_epoch)
+    }
+
+    fn adopt_endpoint(&mut self, endpoint: &BrokerNode) {
+        match self.brokers.iter_mut().find(|broker| broker.id == endpoint.id) {
+            Some(known) => *known = endpoint.clone(),
+            None => self.brokers.push(endpoint.clone()),
+        }
+    }
+
+    /// The snapshot after the known brokers were given up (RBT-6): nothing has a leader. How many
+    /// partitions a topic has stays, so that records can still be appended; leader epochs stay only
+    /// if the next answer can be recognised as this cluster's.
+    pub fn without_brokers(&self) -> Self {
+        let mut snapshot = self.clone();
+        snapshot.rebootstraps += 1;
+        snapshot.brokers.clear();
+        snapshot.controller = None;
+        let recognisable = self.cluster_id.is_some();
+        for topic in snapshot.topics.values_mut() {
+            for partition in &mut Arc::make_mut(topic).partitions {
+                partition.leader = None;
+                if !recognisable {
+                    partition.leader_epoch = -1;
+                }
+            }
+        }
+        if !recognisable {
+            snapshot.gone.clear();
+        }
+        snapshot
+    }
+}
+
+/// A port as it came, if it is one.
+pub fn port(number: i32) -> Option<u16> {
+    u16::try_from(number).ok().filter(|port| *port > 0)
 }
 
 impl Merged {
@@ -115,31 +215,31 @@ impl Merged {
         let Some(name) = topic.name.map(Arc::<str>::from) else { return };
         if topic.error != ErrorCode::None {
             self.incomplete |= topic.error.is_retriable();
-            if topic.error == ErrorCode::UnknownTopicOrPartition {
-                // The topic is gone. Its batches wait for a leader, and it may be made again.
-                self.changed |= self.snapshot.topics.remove(&name).is_some();
+            if topic.error == ErrorCode::UnknownTopicOrPartition
+                && let Some(gone) = self.snapshot.topics.remove(&name)
+            {
+                // Its batches wait for a leader, and it may be made again.
+                self.changed = true;
+                self.snapshot.gone.insert(Arc::clone(&name), gone);
             }
             self.topic_errors.push((name, topic.error));
             return;
         }
-        let known = self.snapshot.topics.get(&name).filter(|known| {
-            // TID-3: a topic that was made again starts a new order of leader epochs.
-            known.id == topic.id || known.id == TopicId::ZERO || topic.id == TopicId::ZERO
-        });
-        self.changed |= known.is_none();
-        let mut partitions: Vec<_> = topic
-            .partitions
-            .into_iter()
-            .map(|partition| {
-                self.incomplete |= partition.error.refreshes_metadata();
-                let old = usize::try_from(partition.index)
-                    .ok()
-                    .and_then(|index| known?.partitions.get(index));
-                let (description, newer) = newest(old, partition);
-                self.changed |= newer;
-                description
-            })
-            .collect();
+        let Some((id, former_id, known)) = self.identify(&name, topic.id) else {
+            // MD-7: this broker has not heard yet that the topic was made again.
+            self.incomplete = true;
+            return;
+        };
+        let mut changed = known.is_none() || self.snapshot.topic(&name).is_none();
+        let known = known.as_ref().map_or(&[][..], |known| &known.partitions);
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for partition in topic.partitions {
+            self.incomplete |= partition.error.refreshes_metadata();
+            let old = usize::try_from(partition.index).ok().and_then(|index| known.get(index));
+            let (description, newer) = newest(old, partition);
+            changed |= newer;
+            partitions.push(description);
+        }
         partitions.sort_by_key(|partition| partition.partition);
         let contiguous = partitions.iter().zip(0..).all(|(found, index)| found.partition == index);
         if !contiguous {
@@ -147,10 +247,42 @@ impl Merged {
             self.incomplete = true;
             return;
         }
-        let found = TopicSnapshot { id: topic.id, partitions };
+        if id != TopicId::ZERO && partitions.len() < known.len() {
+            // A topic never loses partitions, so this broker lags behind (MD-7).
+            self.incomplete = true;
+            partitions.extend_from_slice(&known[partitions.len()..]);
+        }
+        self.changed |= changed;
+        self.snapshot.gone.remove(&name);
+        let found = TopicSnapshot { id, former_id, partitions };
         self.snapshot.topics.insert(name, Arc::new(found));
     }
+
+    /// The topic's id and former id after an answer that told `told`, and the topic as it is known
+    /// if it is still that one; None if the answer is older than what is known.
+    fn identify(&self, name: &str, told: TopicId) -> Option<(TopicId, TopicId, Known)> {
+        let gone = self.snapshot.gone.get(name);
+        // Without an id nothing tells whether the topic that is back is the one that went.
+        let gone = gone.filter(|_| told != TopicId::ZERO);
+        let Some(known) = self.snapshot.topic(name).or(gone) else {
+            return Some((told, TopicId::ZERO, None));
+        };
+        let same = [known.id, TopicId::ZERO].contains(&told);
+        if !same && told == known.former_id {
+            return None;
+        }
+        if same || known.id == TopicId::ZERO {
+            // A broker that tells no ids does not make a known one unknown.
+            let id = if told == TopicId::ZERO { known.id } else { told };
+            return Some((id, known.former_id, Some(Arc::clone(known))));
+        }
+        // TID-3: a topic that was made again starts a new order of leader epochs.
+        Some((told, known.id, None))
+    }
 }
+
+/// A topic as it is known, if it is.
+type Known = Option<Arc<TopicSnapshot>>;
 
 /// MD-7: the leader epoch of a partition never goes back; an older answer leaves what is known.
 fn newest(

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use crate::accumulator::batch::SealedBatch;
-use crate::ids::Sequence;
+use crate::ids::{Sequence, TopicId};
 use crate::protocol::error_code::ErrorCode;
 
 /// A batch from the moment it leaves its ring until its memory is back in the pool.
@@ -22,6 +22,8 @@ pub(super) struct BatchState {
     pub(super) retry_at: Option<Instant>,
     /// Leader epoch of the last attempt (RTY-4).
     pub(super) leader_epoch: i32,
+    /// Topic id of the last attempt: which log it was for (TID-2).
+    pub(super) topic_id: TopicId,
     /// An attempt ended without an answer that settles it: it may have been written.
     uncertain: bool,
     /// Such an attempt was made under the present sequence: only the same sequence, sent once more,
@@ -47,6 +49,7 @@ impl BatchState {
             order: NEVER_DRAINED,
             retry_at: None,
             leader_epoch: -1,
+            topic_id: TopicId::ZERO,
             uncertain: false,
             open_attempt: false,
             in_flight: false,

@@ -17,6 +17,12 @@ use crate::protocol::error_code::ErrorCode;
 use crate::protocol::frame::FrameError;
 use crate::protocol::wire::WireError;
 
+/// The longest rest that a broker gets from one answer. Kafka's quotas ask for what brings the rate
+/// of the last eleven seconds back to the quota: for five minutes it takes a rate of twenty-eight
+/// times the quota. Beyond that it is a mistake or an attack (the field holds 24 days), which must
+/// not silence a connection for good. A broker that meant it reads nothing until then anyway.
+pub(super) const THROTTLE_MAX: Duration = Duration::from_secs(300);
+
 /// What makes an answer unusable: the connection is closed, its requests are lost (NET-2).
 #[derive(Debug, thiserror::Error)]
 enum AnswerError {
@@ -51,6 +57,7 @@ impl Sender {
                 Err(_) => {
                     node.link = Link::Resolving;
                     let (host, port) = (Arc::clone(&node.host), node.port);
+                    node.lookup = Some((Arc::clone(&host), port));
                     self.actions.push_back(Action::Resolve { node: index, host, port });
                     return;
                 }
@@ -74,6 +81,11 @@ impl Sender {
             return;
         }
         node.link = Link::Down;
+        let asked = node.lookup.take();
+        if asked.is_some_and(|(host, port)| (&host, port) != (&node.host, node.port)) {
+            // The broker has moved meanwhile; what was found is its old place.
+            return self.connect(index, now);
+        }
         node.addresses.extend(found);
         if found.is_empty() {
             tracing::warn!(host = %node.host, "host name not resolved");
@@ -191,6 +203,10 @@ impl Sender {
             self.shut_down(index);
             return;
         }
+        if node.in_flight.is_empty() && !node.listed {
+            // The last answer of a broker that the cluster does not have any more.
+            return self.shut_down(index);
+        }
         if node.in_flight.is_empty() {
             // From now on it is idle, and that may end sooner than the request's time would have.
             self.arm_node(index);
@@ -279,11 +295,16 @@ impl Sender {
         if ms == 0 || !applies {
             return;
         }
-        let rest = Duration::from_millis(ms);
+        let asked = Duration::from_millis(ms);
+        let rest = asked.min(THROTTLE_MAX);
         let node = &mut self.nodes[index as usize];
         let until = node.throttled_until.map_or(now + rest, |until| until.max(now + rest));
         node.throttled_until = Some(until);
         node.in_flight.iter_mut().for_each(|request| request.deadline += rest);
+        if asked > rest {
+            tracing::warn!(broker = node.id.0, host = %node.host, ?asked, ?rest,
+                "the broker asks for a longer rest than it gets");
+        }
         self.arm_node(index);
     }
 
@@ -367,7 +388,9 @@ impl Sender {
             Link::Greeting | Link::Up => {
                 let idle = idle_max.filter(|_| node.in_flight.is_empty());
                 let request = node.in_flight.front().map(|request| request.deadline);
+                // A connection that rests is not idle, and a new one would not know of the rest.
                 let idle = idle.map(|idle| node.used_at + idle);
+                let idle = idle.map(|idle| node.throttled_until.map_or(idle, |at| idle.max(at)));
                 [request, idle, node.throttled_until].into_iter().flatten().min()
             }
             Link::Resolving | Link::Closing => None,
@@ -390,6 +413,7 @@ impl Sender {
             Link::Greeting | Link::Up => {
                 let late = node.in_flight.front().is_some_and(|request| request.deadline <= now);
                 let idle = node.in_flight.is_empty()
+                    && node.throttled_until.is_none_or(|until| until <= now)
                     && idle_max.is_some_and(|idle| node.used_at + idle <= now);
                 if late {
                     tracing::warn!(host = %node.host, port = node.port, "no answer in time");

@@ -29,7 +29,7 @@ impl Sender {
         let partition = &self.partitions[index as usize];
         let Some(&batch) = partition.queue.front() else { return false };
         let state = self.batches.get(batch);
-        let held = partition.restart && !state.open_attempt;
+        let held = partition.restart && (!state.open_attempt || partition.orphaned);
         if held || partition.in_flight >= self.settings.in_flight_max {
             return false;
         }
@@ -191,6 +191,7 @@ impl Sender {
         let partition = &mut self.partitions[state.partition as usize];
         state.in_flight = true;
         state.leader_epoch = partition.leader_epoch;
+        state.topic_id = partition.topic_id;
         partition.in_flight += 1;
         self.in_flight_bytes += self.accumulator.pool().cost(state.sealed.bytes as usize);
         if state.order != NEVER_DRAINED {

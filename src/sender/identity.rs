@@ -37,6 +37,13 @@ impl Identity {
         self.current
     }
 
+    /// The producer id means nothing any more: another one has to be asked for, at once.
+    pub(super) fn forget(&mut self) {
+        self.current = None;
+        self.failures = 0;
+        self.not_before = None;
+    }
+
     /// Whether batches need not wait for a producer id.
     pub(super) fn is_settled(&self) -> bool {
         !self.wanted || self.current.is_some()

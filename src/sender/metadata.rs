@@ -10,8 +10,9 @@ use super::partition::Place;
 use super::timers::{Armed, Timer};
 use super::{Action, Sender};
 use crate::clock;
-use crate::metadata::Snapshot;
+use crate::metadata::{Published, Snapshot};
 use crate::protocol::api::ApiKey;
+use crate::protocol::error_code::ErrorCode;
 use crate::protocol::metadata;
 use crate::protocol::wire::WireError;
 
@@ -19,13 +20,15 @@ use crate::protocol::wire::WireError;
 #[derive(Debug)]
 pub(super) struct MetadataTask {
     writes: bool,
-    need_full: bool,
+    pub(super) need_full: bool,
     need_partial: bool,
     asked: bool,
-    failures: u32,
-    not_before: Option<Instant>,
+    pub(super) failures: u32,
+    pub(super) not_before: Option<Instant>,
     updated_at: Option<Instant>,
-    armed: Armed,
+    /// Since when an update has been due and none has come (RBT-2).
+    pub(super) trying_since: Option<Instant>,
+    pub(super) armed: Armed,
 }
 
 impl MetadataTask {
@@ -38,9 +41,20 @@ impl MetadataTask {
             failures: 0,
             not_before: None,
             updated_at: None,
+            trying_since: None,
             armed: Armed::default(),
         }
     }
+}
+
+/// What a snapshot says that is new about a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    None,
+    /// Its leader epoch is newer.
+    Leader,
+    /// Its topic was made again: this is another log (TID-3).
+    MadeAgain,
 }
 
 /// Whom to send a request that any broker can answer.
@@ -67,34 +81,35 @@ impl Sender {
 
     /// Whether the shard has news for the metadata or from it: call it once a turn.
     pub fn handle_cluster(&mut self, now: Instant) {
-        if self.metadata.writes {
-            self.poll_metadata(now);
-        } else if self.cluster.generation() != self.generation {
-            self.generation = self.cluster.generation();
+        let generation = self.cluster.generation();
+        if generation != self.generation {
+            self.generation = generation;
             let snapshot = self.cluster.snapshot();
-            self.handle_snapshot(snapshot, now);
+            self.handle_snapshot(snapshot, None, now);
         }
+        self.poll_metadata(now);
+    }
+
+    /// Takes over a snapshot that this shard published; `answered` is the node it came from.
+    pub(super) fn adopt(&mut self, published: Published, answered: Option<u32>, now: Instant) {
+        self.generation = published.generation;
+        self.actions.push_back(Action::Published);
+        self.handle_snapshot(published.snapshot, answered, now);
     }
 
     /// Sends a metadata request, if one is due and a broker is at hand.
     pub(super) fn poll_metadata(&mut self, now: Instant) {
-        if !self.metadata.writes || self.metadata.asked || self.closing.is_over() {
+        if !self.metadata.writes || self.closing.is_over() {
             return;
         }
-        if self.cluster.take_topic_wanted() {
-            self.metadata.need_partial = true;
-            self.metadata.not_before = None;
+        if !self.metadata.asked && !self.is_update_due(now) {
+            return;
+        }
+        self.watch_recovery(now);
+        if self.metadata.asked {
+            return;
         }
         let task = &mut self.metadata;
-        task.need_full |= self.cluster.take_stale();
-        let expires = task.updated_at.map(|at| at + self.settings.metadata_age_max);
-        task.need_full |= expires.is_none_or(|at| at <= now);
-        if !task.need_full && !task.need_partial {
-            if let Some(at) = expires {
-                self.timers.arm(&mut task.armed, Timer::Metadata, at);
-            }
-            return;
-        }
         if let Some(at) = task.not_before.filter(|at| *at > now) {
             return self.timers.arm(&mut task.armed, Timer::Metadata, at);
         }
@@ -104,6 +119,23 @@ impl Sender {
             // A node that comes up, fails or may be tried again brings us here.
             Choice::Wait => {}
         }
+    }
+
+    /// Whether an update is due; if not, the timer is set for when the metadata will be too old.
+    fn is_update_due(&mut self, now: Instant) -> bool {
+        let task = &mut self.metadata;
+        if self.cluster.take_topic_wanted() {
+            task.need_partial = true;
+            task.not_before = None;
+        }
+        task.need_full |= self.cluster.take_stale();
+        let expires = task.updated_at.map(|at| at + self.settings.metadata_age_max);
+        task.need_full |= expires.is_none_or(|at| at <= now);
+        let due = task.need_full || task.need_partial;
+        if let Some(at) = expires.filter(|_| !due) {
+            self.timers.arm(&mut task.armed, Timer::Metadata, at);
+        }
+        due
     }
 
     fn ask_metadata(&mut self, index: u32, now: Instant) {
@@ -136,12 +168,13 @@ impl Sender {
         let answer = metadata::decode_response(request.version, body)?;
         let throttle = u64::try_from(answer.throttle_ms).unwrap_or(0);
         self.throttle(index, throttle, request.version >= 6, now);
-        let asked = request.asked.as_ref();
-        let keep = |name: &str| {
-            asked.is_none_or(|asked| !asked.full || asked.topics.iter().any(|t| **t == *name))
-        };
-        let merged = self.snapshot.merge(answer, keep);
-        let Some(merged) = merged else {
+        if answer.error != ErrorCode::None {
+            self.metadata_refused(answer.error, now);
+            return Ok(());
+        }
+        let (topics, full) =
+            request.asked.as_ref().map_or((&[][..], false), |asked| (&asked.topics, asked.full));
+        let Some(update) = self.cluster.merge(answer, topics, full) else {
             self.metadata_failed(now);
             return Ok(());
         };
@@ -149,19 +182,28 @@ impl Sender {
         let task = &mut self.metadata;
         task.asked = false;
         task.updated_at = Some(now);
-        task.need_full |= merged.incomplete;
-        task.failures = if merged.changed { 0 } else { task.failures + 1 };
+        task.trying_since = None;
+        task.need_full |= update.incomplete;
+        task.failures = if update.changed { 0 } else { task.failures + 1 };
         // MD-5: an answer that brings nothing new is followed by a wait, too.
         let failures = task.failures.saturating_sub(1);
         let wait = backoff(self.settings.retry_backoff, failures, &mut self.random);
         self.metadata.not_before = Some(now + wait);
-        let snapshot = Arc::new(merged.snapshot);
-        self.cluster.publish(Arc::clone(&snapshot), &merged.topic_errors);
-        self.generation = self.cluster.generation();
-        self.actions.push_back(Action::Published);
-        self.handle_snapshot(snapshot, now);
+        self.adopt(update.published, Some(index), now);
         self.poll_metadata(now);
         Ok(())
+    }
+
+    /// The answer as a whole is an error; with RBT-3 the broker sends its clients away.
+    fn metadata_refused(&mut self, code: ErrorCode, now: Instant) {
+        tracing::warn!(code = code.name(), "the broker refuses metadata");
+        let failures = self.metadata.failures;
+        if code == ErrorCode::RebootstrapRequired && self.may_rebootstrap() {
+            self.rebootstrap("a broker asks for it", now);
+        }
+        // Also then not without a wait that grows: the bootstrap server may say the same.
+        self.metadata.failures = failures;
+        self.metadata_failed(now);
     }
 
     /// The request was lost, or its answer is of no use.
@@ -182,12 +224,18 @@ impl Sender {
     }
 
     /// Takes over a snapshot: nodes, then the leaders of this shard's partitions.
-    fn handle_snapshot(&mut self, snapshot: Arc<Snapshot>, now: Instant) {
-        self.snapshot = snapshot;
+    fn handle_snapshot(&mut self, snapshot: Arc<Snapshot>, answered: Option<u32>, now: Instant) {
+        let old = std::mem::replace(&mut self.snapshot, snapshot);
+        if old.replacements != self.snapshot.replacements {
+            self.end_connections(answered);
+            self.enter_cluster(now);
+        } else if old.rebootstraps != self.snapshot.rebootstraps {
+            self.end_connections(None);
+        }
         self.adopt_nodes(now);
         for index in 0..self.partitions.len() as u32 {
-            let newer = self.route(index);
-            self.rerouted(index, newer, now);
+            let news = self.route(index);
+            self.rerouted(index, news, now);
         }
         self.poll_identity(now);
         self.poll_ending(now);
@@ -195,11 +243,11 @@ impl Sender {
 
     /// The partition may have another leader: its place follows, and batches that wait for a retry
     /// need not wait any longer (RTY-4).
-    fn rerouted(&mut self, index: u32, newer: bool, now: Instant) {
+    fn rerouted(&mut self, index: u32, news: News, now: Instant) {
         let partition = &mut self.partitions[index as usize];
-        for &batch in partition.queue.iter().filter(|_| newer) {
+        for &batch in partition.queue.iter().filter(|_| news != News::None) {
             let state = self.batches.get_mut(batch);
-            if state.leader_epoch < partition.leader_epoch {
+            if news == News::MadeAgain || state.leader_epoch < partition.leader_epoch {
                 state.retry_at = None;
             }
         }
@@ -232,6 +280,7 @@ impl Sender {
                 node.host = Arc::clone(&broker.host);
                 node.port = broker.port;
                 node.addresses.clear();
+                node.failures = 0;
                 node.retry_at = None;
                 self.shut_down(index);
             }
@@ -250,10 +299,14 @@ impl Sender {
             return Choice::Wait;
         }
         let start = self.random.below(self.nodes.len());
-        match self.choose_among(start, false, now) {
-            Some(choice) => choice,
-            None => self.choose_among(start, true, now).unwrap_or(Choice::Wait),
+        if let Some(choice) = self.choose_among(start, false, now) {
+            return choice;
         }
+        // RBT-1.
+        if !self.snapshot.brokers.is_empty() && !self.may_rebootstrap() {
+            return Choice::Wait;
+        }
+        self.choose_among(start, true, now).unwrap_or(Choice::Wait)
     }
 
     fn choose_among(&self, start: usize, bootstrap: bool, now: Instant) -> Option<Choice> {

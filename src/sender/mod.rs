@@ -17,10 +17,12 @@ mod connection;
 mod drain;
 mod ending;
 mod identity;
+mod leader;
 mod metadata;
 mod node;
 mod partition;
 mod produce;
+mod rebootstrap;
 mod recovery;
 mod timers;
 
@@ -36,7 +38,7 @@ use backoff::Random;
 use batches::BatchTable;
 use ending::{Closing, Flush, WarmUp};
 use identity::Identity;
-use metadata::MetadataTask;
+use metadata::{MetadataTask, News};
 use node::{Entry, Node};
 use partition::{Partition, Place};
 use timers::{Timer, Timers};
@@ -48,7 +50,7 @@ use crate::clock;
 use crate::config::Settings;
 use crate::delivery::CellIndex;
 use crate::error::SendError;
-use crate::ids::{BrokerId, ConnectionId};
+use crate::ids::{BrokerId, ConnectionId, TopicId};
 use crate::metadata::{Cluster, Snapshot};
 use crate::protocol::error_code::ErrorCode;
 
@@ -287,20 +289,31 @@ impl Sender {
         }
     }
 
-    /// Looks up the partition's leader in the snapshot. True if its leader epoch is newer.
-    fn route(&mut self, index: u32) -> bool {
+    /// Looks up the partition's leader in the snapshot.
+    fn route(&mut self, index: u32) -> News {
         let partition = &mut self.partitions[index as usize];
         let topic = self.snapshot.topic(partition.ring.topic());
         let known = topic.and_then(|t| t.partitions.get(partition.ring.partition() as usize));
-        if let Some(topic) = topic {
-            partition.topic_id = topic.id;
+        let old_id = partition.topic_id;
+        partition.topic_id = topic.map_or(old_id, |topic| topic.id);
+        let made_again =
+            ![old_id, partition.topic_id].contains(&TopicId::ZERO) && old_id != partition.topic_id;
+        if made_again && self.settings.idempotence {
+            // The new log has nothing of this producer, so it takes any first sequence.
+            partition.probing = self.probes;
         }
         let epoch = known.map_or(-1, |known| known.leader_epoch);
         let newer = epoch > partition.leader_epoch;
         partition.leader_epoch = epoch;
         let leader = known.and_then(|known| known.leader);
-        partition.leader = leader.and_then(|id| self.node_of.get(&id).copied());
-        newer
+        let leader = leader.and_then(|id| self.node_of.get(&id).copied());
+        // A leader that the answer does not list has no address.
+        partition.leader = leader.filter(|leader| self.nodes[*leader as usize].listed);
+        match (made_again, newer) {
+            (true, _) => News::MadeAgain,
+            (false, true) => News::Leader,
+            (false, false) => News::None,
+        }
     }
 
     fn look_at_lingering(&mut self, now: Instant) {

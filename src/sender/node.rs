@@ -79,6 +79,8 @@ pub(super) struct Node {
     pub(super) port: u16,
     /// Addresses of the host that this round of connecting has not tried (NET-10).
     pub(super) addresses: VecDeque<SocketAddr>,
+    /// The host and port that are being resolved.
+    pub(super) lookup: Option<(Arc<str>, u16)>,
     pub(super) link: Link,
     pub(super) generation: u32,
     /// Failed or lost connections since the last one that was up.
@@ -109,6 +111,7 @@ impl Node {
             host,
             port,
             addresses: VecDeque::new(),
+            lookup: None,
             link: Link::Down,
             generation: 0,
             failures: 0,

@@ -40,6 +40,7 @@ impl Sender {
         let mut cursor = 0;
         let mut unknown = false;
         let mut refresh = false;
+        let mut hints = Vec::new();
         let summary = produce::decode_response(request.version, body, &mut |answer| {
             let Some(entry) = self.find_entry(&request.entries, cursor, &answer) else {
                 unknown = true;
@@ -47,6 +48,7 @@ impl Sender {
             };
             cursor = entry + 1;
             request.entries[entry].answered = true;
+            hints.extend(self.hint_of(&request.entries[entry], &answer));
             let answer = Answer {
                 batch: request.entries[entry].batch,
                 error: answer.error,
@@ -60,8 +62,10 @@ impl Sender {
         let throttle = u64::try_from(summary.throttle_ms).unwrap_or(0);
         self.throttle(node, throttle, request.version >= 6, now);
         if refresh {
+            // LDR-3: also when the answer names the leader.
             self.refresh_metadata();
         }
+        self.handle_hints(&hints, summary.node_endpoints, now);
         if unknown || request.entries.iter().any(|entry| !entry.answered) {
             // TID-4: an answer about other partitions than were asked.
             return Err(WireError::Unsupported { field: "partitions", version: request.version });
@@ -141,9 +145,11 @@ impl Sender {
         if repeated && log_append_time == self.accumulator.max_timestamp(&state.sealed) {
             log_append_time = -1;
         }
-        let partition = state.partition as usize;
-        self.partitions[partition].settle(batch);
-        self.partitions[partition].probing = false;
+        let topic_id = state.topic_id;
+        let partition = &mut self.partitions[state.partition as usize];
+        partition.settle(batch);
+        // A late success in the log of a topic that was made again says nothing about the new one.
+        partition.probing &= topic_id != partition.topic_id;
         // EXP-6: the late answer of an expired batch changes no verdict.
         if !state.resolved {
             self.counters.acknowledged += u64::from(state.sealed.records);
@@ -390,12 +396,12 @@ impl Sender {
     pub(super) fn restart_if_due(&mut self, index: u32, now: Instant) {
         let partition = &mut self.partitions[index as usize];
         let first = partition.unsettled.front().map(|batch| self.batches.get(*batch));
-        let open = first.is_some_and(|first| first.open_attempt);
+        let open = first.is_some_and(|first| first.open_attempt) && !partition.orphaned;
         if !partition.restart || partition.in_flight > 0 || open {
             return;
         }
         partition.restart = false;
-        partition.gap_open = false;
+        partition.orphaned = false;
         partition.next_sequence = Sequence::ZERO;
         partition.unsettled.clear();
         for batch in &partition.queue {
