@@ -64,11 +64,14 @@ pub enum SendError {
         waited: Duration,
     },
     /// `delivery.timeout.ms` passed. Check the brokers; the timeout counts from the batch's start.
-    #[error("no acknowledgement within {elapsed:?} (delivery.timeout.ms); {}",
-        written_text(*possibly_written))]
+    #[error("no acknowledgement within {elapsed:?} (delivery.timeout.ms){}; {}",
+        waited_text(*cause), written_text(*possibly_written))]
     TimedOut {
         /// Since the batch was opened.
         elapsed: Duration,
+        /// What stood in the way at the end, if it is known: what the brokers say about the topic
+        /// or the partition, or what the last attempt ended with.
+        cause: Option<ErrorCode>,
         /// Whether a request with the record ever left.
         possibly_written: bool,
     },
@@ -171,6 +174,10 @@ fn partition_text(partition: Option<(i32, i32)>) -> String {
 
 fn cause_text(cause: Option<ErrorCode>) -> String {
     cause.map_or_else(String::new, |code| format!("; the broker last said {}", code.name()))
+}
+
+fn waited_text(cause: Option<ErrorCode>) -> String {
+    cause.map_or_else(String::new, |code| format!(", last of all {}", code.name()))
 }
 
 fn message_text(message: &Option<Arc<str>>) -> String {

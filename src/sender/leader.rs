@@ -56,6 +56,26 @@ impl Sender {
     }
 }
 
+impl Sender {
+    /// What keeps a batch from being acknowledged: its partition's lack of a leader and the reason,
+    /// or the end of its last attempt.
+    pub(super) fn obstacle(&self, batch: u32) -> Option<ErrorCode> {
+        let state = self.batches.get(batch);
+        let partition = &self.partitions[state.partition as usize];
+        if partition.leader.is_some() {
+            return state.last_error;
+        }
+        let (topic, number) = (partition.ring.topic(), partition.ring.partition());
+        let known = self.snapshot.topic(topic);
+        let known = known.map(|topic| topic.partitions.get(number as usize).is_some());
+        match known {
+            Some(true) => Some(ErrorCode::LeaderNotAvailable),
+            Some(false) => Some(ErrorCode::UnknownTopicOrPartition),
+            None => self.cluster.entry(topic).last_error().or(state.last_error),
+        }
+    }
+}
+
 fn broker_at(endpoint: &NodeEndpoint<'_>) -> Option<BrokerNode> {
     let port = port(endpoint.port).filter(|_| !endpoint.host.is_empty())?;
     let rack = endpoint.rack.map(Into::into);

@@ -333,7 +333,9 @@ impl Sender {
     fn expire(&mut self, batch: u32, now: Instant) {
         let state = self.batches.get(batch);
         let elapsed = now.saturating_duration_since(clock::from_nanos(state.sealed.opened_at));
-        let error = SendError::TimedOut { elapsed, possibly_written: state.possibly_written() };
+        let cause = self.obstacle(batch);
+        let possibly_written = state.possibly_written();
+        let error = SendError::TimedOut { elapsed, cause, possibly_written };
         if state.in_flight {
             // EXP-6: the request stays out; its answer settles the sequence.
             self.fail(batch, error);

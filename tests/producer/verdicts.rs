@@ -117,7 +117,9 @@ pub(crate) fn exp_3_a_silent_broker_leaves_records_possibly_written(driver: Driv
     broker.script(|seen| if is_produce(seen) { Turn::Mute } else { Turn::Serve });
     let topic = producer.topic("t");
     let error = verdict(topic.blocking_send(Record::new().value("a")).unwrap()).unwrap_err();
-    let SendError::TimedOut { elapsed, possibly_written: true } = error else { panic!("{error}") };
+    let SendError::TimedOut { elapsed, possibly_written: true, .. } = error else {
+        panic!("{error}")
+    };
     assert!(elapsed >= millis(300), "{elapsed:?}");
     assert!(broker.count(ApiKey::Produce) >= 2, "the request timeout is shorter");
     // The same bytes again: the leader knows them.
@@ -137,7 +139,9 @@ pub(crate) fn exp_2_what_never_left_is_certainly_not_written(driver: DriverChoic
     let topic = producer.topic("t");
     let send = |partition| topic.blocking_send(Record::new().partition(partition)).unwrap();
     let error = verdict(send(0)).unwrap_err();
-    let SendError::TimedOut { elapsed, possibly_written: false } = error else { panic!("{error}") };
+    let SendError::TimedOut { elapsed, possibly_written: false, .. } = error else {
+        panic!("{error}")
+    };
     assert!(elapsed >= millis(300), "{elapsed:?}");
     verdict(send(1)).unwrap();
     let summary = producer.close(PATIENCE);
