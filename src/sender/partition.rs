@@ -45,6 +45,9 @@ pub(super) struct Partition {
     /// A sequence was used up, perhaps without being written: once nothing is in flight and nothing
     /// is open, the partition starts again at 0 under a new epoch (SEQ-6, SEQ-8).
     pub(super) restart: bool,
+    /// A batch of `identity` was given up that may be written yet: its request may still lie at a
+    /// broker, with those that followed it on the same connection.
+    pub(super) gap_open: bool,
     /// What is unsettled went to a cluster that is no more: its old sequences, open attempts
     /// included, tell nothing to this one.
     pub(super) orphaned: bool,
@@ -70,6 +73,7 @@ impl Partition {
             next_sequence: Sequence::ZERO,
             probing: false,
             restart: false,
+            gap_open: false,
             orphaned: false,
             place: Place::Idle,
             lingering: false,

@@ -403,6 +403,7 @@ impl Sender {
             return;
         }
         partition.restart = false;
+        partition.gap_open = false;
         partition.orphaned = false;
         partition.next_sequence = Sequence::ZERO;
         partition.unsettled.clear();
