@@ -10,21 +10,36 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
+#[cfg(feature = "simulation")]
+pub mod simulated;
+
 /// The monotonic clock.
-#[expect(clippy::disallowed_methods, reason = "this is the clock's one home")]
 pub fn now() -> Instant {
+    #[cfg(feature = "simulation")]
+    if let Some(nanos) = simulated::read() {
+        return from_nanos(nanos);
+    }
+    real_now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the clock's one home")]
+fn real_now() -> Instant {
     Instant::now()
 }
 
 /// The wall clock in milliseconds since 1970, at the resolution of the kernel's tick (1 to 10 ms).
 #[inline]
 pub fn wall_ms() -> i64 {
+    #[cfg(feature = "simulation")]
+    if let Some(ms) = simulated::read_wall_ms() {
+        return ms;
+    }
     let time = clock_gettime(ClockId::RealtimeCoarse);
     time.tv_sec * 1000 + time.tv_nsec / 1_000_000
 }
 
 /// The process's own zero on the monotonic clock: atomics hold nanoseconds since then.
-static START: LazyLock<Instant> = LazyLock::new(now);
+static START: LazyLock<Instant> = LazyLock::new(real_now);
 
 /// Nanoseconds from the process's zero to `instant`; never 0, so that 0 can mean "none".
 pub fn to_nanos(instant: Instant) -> u64 {

@@ -99,6 +99,8 @@ impl CellIndex {
     /// ever before. None when the process has more unread batches than it can count (4 million).
     pub fn claim(topic: &Arc<str>, partition: i32) -> Option<Self> {
         let index = Self(pop_free()?);
+        #[cfg(feature = "simulation")]
+        CELLS_IN_USE.set(CELLS_IN_USE.get() + 1);
         let cell = index.cell();
         cell.shared().topic = Some(Arc::clone(topic));
         cell.partition.store(partition, Relaxed);
@@ -169,12 +171,25 @@ impl CellIndex {
             shared.error = None;
             shared.wakers.clear();
         }
+        #[cfg(feature = "simulation")]
+        CELLS_IN_USE.set(CELLS_IN_USE.get() - 1);
         free_cells().cells.push(self.0);
     }
 }
 
 fn free_cells() -> MutexGuard<'static, FreeCells> {
     FREE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Cells that this thread took and did not give back: a simulated producer has one thread.
+#[cfg(feature = "simulation")]
+pub fn cells_in_use() -> i64 {
+    CELLS_IN_USE.get()
+}
+
+#[cfg(feature = "simulation")]
+thread_local! {
+    static CELLS_IN_USE: std::cell::Cell<i64> = const { std::cell::Cell::new(0) };
 }
 
 fn pop_free() -> Option<u32> {

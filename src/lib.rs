@@ -158,6 +158,9 @@ mod record;
 #[doc(hidden)]
 pub mod sender;
 mod shard;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulation;
 mod topic;
 
 pub use config::{Acks, Affinity, ConfigBuilder, ConfigError, DriverChoice, Settings};

@@ -179,26 +179,17 @@ impl Producer {
     /// # Errors
     /// As [`build`](ConfigBuilder::build).
     pub fn start(settings: Settings) -> Result<Self, StartError> {
-        let settings = Arc::new(settings);
         let bootstrap = resolve_bootstrap(&settings)?;
         let placement = settings.placement()?.shards;
-        let shards = make_shards(&settings, placement.len())?;
-        let cluster = Arc::<Cluster>::default();
-        let (mut threads, mut driver) = (Vec::new(), "");
-        let mut bootstrap = Some(bootstrap);
-        for (number, cpu) in placement.into_iter().enumerate() {
-            let start = Start {
-                number,
-                cpu,
-                settings: Arc::clone(&settings),
-                cluster: Arc::clone(&cluster),
-                bootstrap: bootstrap.take().unwrap_or_default(),
-                shards: Arc::clone(&shards),
-            };
+        let seed = clock::now_nanos();
+        let seeds = placement.iter().zip(0..).map(|(cpu, number)| (*cpu, seed ^ (number << 48)));
+        let (mut inner, starts) = Inner::new(settings, bootstrap, seeds.collect())?;
+        let (mut threads, shards) = (Vec::new(), Arc::clone(&inner.shards));
+        for start in starts {
             match shard::start(start) {
                 Ok((thread, name)) => {
                     threads.push(thread);
-                    driver = name;
+                    inner.driver = name;
                 }
                 Err(error) => {
                     shards.iter().for_each(|shard| shard.command(Command::Close(clock::now())));
@@ -207,22 +198,15 @@ impl Producer {
                 }
             }
         }
-        let batch_bytes_max = shards[0].accumulator.pool().batch_bytes_max();
-        let inner = Inner {
-            record_bytes_sure: batch_bytes_max.min(settings.request_bytes_max),
-            batch_bytes_max,
-            settings,
-            cluster,
-            shards,
-            closed: AtomicBool::new(false),
-            topics: RwLock::default(),
-            threads: Mutex::new(threads),
-            driver,
-        };
-        Ok(Self { handles: Arc::new(Handles(Arc::new(inner))) })
+        inner.threads = Mutex::new(threads);
+        Ok(Self::of(inner))
     }
 
-    fn inner(&self) -> &Arc<Inner> {
+    pub(crate) fn of(inner: Inner) -> Self {
+        Self { handles: Arc::new(Handles(Arc::new(inner))) }
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
         &self.handles.0
     }
 
@@ -359,6 +343,42 @@ impl Producer {
 }
 
 impl Inner {
+    /// A producer without threads, and what its shards are started with. `placement`: the CPU and
+    /// the seed of each.
+    pub(crate) fn new(
+        settings: Settings,
+        bootstrap: Bootstrap,
+        placement: Vec<(Option<usize>, u64)>,
+    ) -> Result<(Self, Vec<Start>), StartError> {
+        let settings = Arc::new(settings);
+        let shards = make_shards(&settings, placement.len())?;
+        let cluster = Arc::<Cluster>::default();
+        let mut bootstrap = Some(bootstrap);
+        let start = |(number, (cpu, seed))| Start {
+            number,
+            cpu,
+            seed,
+            settings: Arc::clone(&settings),
+            cluster: Arc::clone(&cluster),
+            bootstrap: bootstrap.take().unwrap_or_default(),
+            shards: Arc::clone(&shards),
+        };
+        let starts = placement.into_iter().enumerate().map(start).collect();
+        let batch_bytes_max = shards[0].accumulator.pool().batch_bytes_max();
+        let inner = Self {
+            record_bytes_sure: batch_bytes_max.min(settings.request_bytes_max),
+            batch_bytes_max,
+            settings,
+            cluster,
+            shards,
+            closed: AtomicBool::new(false),
+            topics: RwLock::default(),
+            threads: Mutex::default(),
+            driver: "",
+        };
+        Ok((inner, starts))
+    }
+
     fn metrics(&self) -> Metrics {
         let mut metrics = Metrics { driver: self.driver, ..Metrics::default() };
         for shard in self.shards.iter() {
@@ -376,11 +396,16 @@ impl Inner {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn close(&self, patience: Duration) -> Summary {
+    /// The part of a close that does not wait.
+    pub(crate) fn start_close(&self, patience: Duration) {
         self.closed.swap(true, AcqRel);
         self.cluster.close();
         let deadline = clock::now() + patience.min(crate::config::FOREVER);
         self.shards.iter().for_each(|shard| shard.command(Command::Close(deadline)));
+    }
+
+    fn close(&self, patience: Duration) -> Summary {
+        self.start_close(patience);
         for shard in self.shards.iter() {
             park::block_on(shard.ended());
         }
@@ -414,7 +439,8 @@ impl Drop for Handles {
     }
 }
 
-type Bootstrap = Vec<(Arc<str>, u16, Vec<SocketAddr>)>;
+/// Host, port and addresses of each bootstrap server.
+pub(crate) type Bootstrap = Vec<(Arc<str>, u16, Vec<SocketAddr>)>;
 
 /// CFG-6: at least one of the servers has an address.
 fn resolve_bootstrap(settings: &Settings) -> Result<Bootstrap, StartError> {

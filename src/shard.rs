@@ -23,7 +23,7 @@ use crate::accumulator::Accumulator;
 use crate::clock;
 use crate::config::{DriverChoice, Settings, pin_current_thread};
 use crate::driver::dns::Resolver;
-use crate::driver::probe::{self, AnyDriver, Choice, OpenError};
+use crate::driver::probe::{self, Choice, OpenError};
 use crate::driver::{Driver, Event, SocketOptions};
 use crate::metadata::Cluster;
 use crate::metrics::Published;
@@ -146,6 +146,8 @@ fn finish(command: Command) {
 pub(crate) struct Start {
     pub(crate) number: usize,
     pub(crate) cpu: Option<usize>,
+    /// Seed of the sender's random source.
+    pub(crate) seed: u64,
     pub(crate) settings: Arc<Settings>,
     pub(crate) cluster: Arc<Cluster>,
     /// Resolved bootstrap addresses, for the shard that writes the metadata.
@@ -182,11 +184,10 @@ pub(crate) fn start(start: Start) -> Result<(JoinHandle<()>, &'static str), Shar
                 return;
             }
         };
-        let waker = driver.waker();
-        let resolver = Resolver::new(waker.clone());
-        shared.accumulator.set_wake(Box::new(move || waker.wake()));
-        let _ = report.send(Ok(driver.name()));
-        Turn::new(start, shared, driver, resolver).run();
+        let name = driver.name();
+        let turn = Turn::new(start, driver);
+        let _ = report.send(Ok(name));
+        turn.run();
     })?;
     match opened.recv() {
         Ok(Ok(name)) => Ok((thread, name)),
@@ -204,13 +205,13 @@ fn choice(driver: DriverChoice) -> Choice {
 }
 
 /// The shard's loop and what it works with.
-struct Turn {
+pub(crate) struct Turn<D> {
     number: usize,
     shared: Arc<Shared>,
     shards: Arc<[Arc<Shared>]>,
     cluster: Arc<Cluster>,
     sender: Sender,
-    driver: AnyDriver,
+    driver: D,
     resolver: Resolver,
     socket: SocketOptions,
     spin: Duration,
@@ -226,14 +227,18 @@ struct Turn {
     serve_again_at: Option<u64>,
 }
 
-impl Turn {
-    fn new(start: Start, shared: Arc<Shared>, driver: AnyDriver, resolver: Resolver) -> Self {
+impl<D: Driver> Turn<D> {
+    pub(crate) fn new(start: Start, driver: D) -> Self {
         let now = clock::now();
+        let shared = Arc::clone(&start.shards[start.number]);
+        let waker = driver.waker();
+        let resolver = Resolver::new(waker.clone());
+        shared.accumulator.set_wake(Box::new(move || waker.wake()));
         let settings = Arc::clone(&start.settings);
         let options = SenderOptions {
             settings: start.settings,
             bootstrap: start.bootstrap,
-            seed: clock::to_nanos(now) ^ (start.number as u64) << 48,
+            seed: start.seed,
         };
         let accumulator = Arc::clone(&shared.accumulator);
         let sender = Sender::new(options, accumulator, Arc::clone(&start.cluster), now);
@@ -263,15 +268,22 @@ impl Turn {
     fn run(mut self) {
         let ended = catch_unwind(AssertUnwindSafe(|| while !self.turn() {}));
         if ended.is_err() {
-            tracing::error!(
-                shard = self.number,
-                "a sender thread failed; its records are resolved"
-            );
-            self.shared.failed.store(true, Release);
-            self.cluster.close();
-            self.sender.abandon();
-            self.hand_out_verdicts();
+            self.fail();
         }
+        self.end();
+    }
+
+    /// After a panic: every record gets its verdict.
+    pub(crate) fn fail(&mut self) {
+        tracing::error!(shard = self.number, "a sender thread failed; its records are resolved");
+        self.shared.failed.store(true, Release);
+        self.cluster.close();
+        self.sender.abandon();
+        self.hand_out_verdicts();
+    }
+
+    /// After the last turn: whoever waits for this shard waits no longer.
+    pub(crate) fn end(mut self) {
         self.shared.published.store(&self.sender.counters());
         let left = {
             let mut commands = self.shared.commands();
@@ -283,7 +295,7 @@ impl Turn {
     }
 
     /// One round: news, decisions, effects, sleep. True when the shard is closed.
-    fn turn(&mut self) -> bool {
+    pub(crate) fn turn(&mut self) -> bool {
         let accumulator = Arc::clone(&self.shared.accumulator);
         accumulator.awake();
         let now = clock::now();

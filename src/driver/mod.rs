@@ -86,19 +86,38 @@ pub enum Event<'a> {
 /// Wakes a driver out of `wait` from any thread. Cheap to clone; one system call per wake.
 #[derive(Clone, Debug)]
 pub struct Waker {
-    event: Arc<rustix::fd::OwnedFd>,
+    target: Target,
+}
+
+#[derive(Clone, Debug)]
+enum Target {
+    Event(Arc<rustix::fd::OwnedFd>),
+    #[cfg(feature = "simulation")]
+    Flag(Arc<std::sync::atomic::AtomicBool>),
 }
 
 impl Waker {
     /// A waker over an eventfd of the driver.
     pub fn new(event: Arc<rustix::fd::OwnedFd>) -> Self {
-        Self { event }
+        Self { target: Target::Event(event) }
+    }
+
+    /// A waker that raises a flag, for drivers without a kernel.
+    #[cfg(feature = "simulation")]
+    pub fn raising(flag: Arc<std::sync::atomic::AtomicBool>) -> Self {
+        Self { target: Target::Flag(flag) }
     }
 
     /// Ends the current or the next `wait`. Allocates nothing. Safe from any thread.
     pub fn wake(&self) {
-        // A full counter (EAGAIN) means that a wake is pending already.
-        let _ = rustix::io::write(&*self.event, &1_u64.to_ne_bytes());
+        match &self.target {
+            Target::Event(event) => {
+                // A full counter (EAGAIN) means that a wake is pending already.
+                let _ = rustix::io::write(&**event, &1_u64.to_ne_bytes());
+            }
+            #[cfg(feature = "simulation")]
+            Target::Flag(flag) => flag.store(true, std::sync::atomic::Ordering::SeqCst),
+        }
     }
 }
 

@@ -53,6 +53,13 @@ fn random_below(bound: u32) -> u32 {
     })
 }
 
+/// Makes the calling thread choose as the seed says, as if it were a thread of this stripe.
+#[cfg(feature = "simulation")]
+pub fn simulate(number: u32, seed: u64) {
+    STRIPE.set(number % STRIPES as u32);
+    RANDOM.set(seed | 1);
+}
+
 /// One topic's sticky choices.
 #[derive(Debug)]
 pub struct Sticky {
