@@ -12,6 +12,7 @@ mod ending;
 mod expiry;
 mod loans;
 mod metadata;
+mod out_of_order;
 mod readiness;
 mod retrying;
 mod sequences;
