@@ -24,6 +24,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::clock;
 use crate::error::SendError;
+use crate::park;
 use crate::record::{Acknowledged, RecordMetadata};
 
 const CELLS_PER_CHUNK: usize = 1024;
@@ -148,7 +149,7 @@ impl CellIndex {
         cell.state.store(state, Release);
         // Wakers run foreign code, so they run after the lock. Each list keeps its memory.
         wakers.append(&mut cell.shared().wakers);
-        wakers.drain(..).for_each(|(_, waker)| waker.wake());
+        wakers.drain(..).for_each(|(_, waker)| park::wake(waker));
         self.give_up(UNRESOLVED - i64::from(records));
     }
 
@@ -251,9 +252,11 @@ impl Delivery {
     /// async code. Allocates once per thread.
     ///
     /// # Errors
-    /// Why the record was not acknowledged.
+    /// Why the record was not acknowledged; or, without a verdict yet, that this is a sender thread
+    /// (see [`SendError::OnSenderThread`]).
     pub fn wait(self) -> Result<RecordMetadata, SendError> {
-        crate::park::block_on(self)
+        let refused = SendError::OnSenderThread { possibly_written: true };
+        park::block_on(self).unwrap_or(Err(refused))
     }
 
     fn acknowledged(&self, cell: &Cell) -> Acknowledged {
@@ -296,7 +299,13 @@ impl Future for Delivery {
             return self.metadata().map_or(Poll::Pending, Poll::Ready);
         }
         match shared.wakers.iter_mut().rev().find(|(ordinal, _)| *ordinal == self.ordinal) {
-            Some((_, waker)) => waker.clone_from(context.waker()),
+            Some((_, waker)) if waker.will_wake(context.waker()) => {}
+            Some((_, waker)) => {
+                let old = std::mem::replace(waker, context.waker().clone());
+                // With it a task may go, and with that whatever it holds: not under the lock.
+                drop(shared);
+                drop(old);
+            }
             None => shared.wakers.push((self.ordinal, context.waker().clone())),
         }
         Poll::Pending

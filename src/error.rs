@@ -102,6 +102,15 @@ pub enum SendError {
         /// Whether a request with the record ever left.
         possibly_written: bool,
     },
+    /// A call that would have had to wait was made by a waker on a sender thread, which would wait
+    /// for itself (ACK-7). A record that was to be sent was not sent; a delivery that was to be
+    /// waited for keeps its verdict to itself. Use the async form, or another thread.
+    #[error("a waker on a sender thread may not wait: use the async form or another thread; {}",
+        written_text(*possibly_written))]
+    OnSenderThread {
+        /// Whether the call was about a record that had been accepted.
+        possibly_written: bool,
+    },
     /// A sender thread ended by a bug. Close this producer and make another one.
     #[error("a sender thread failed: close this producer; {}", written_text(*possibly_written))]
     SenderFailed {
@@ -120,6 +129,7 @@ impl SendError {
             | Self::Rejected { possibly_written, .. }
             | Self::Fatal { possibly_written, .. }
             | Self::Closed { possibly_written }
+            | Self::OnSenderThread { possibly_written }
             | Self::SenderFailed { possibly_written } => *possibly_written,
             Self::TooLarge { .. }
             | Self::InvalidField { .. }
@@ -143,6 +153,7 @@ impl SendError {
             Self::TimedOut { .. } => "timed-out",
             Self::Rejected { code, .. } | Self::Fatal { code, .. } => code.name(),
             Self::Closed { .. } => "closed",
+            Self::OnSenderThread { .. } => "on-sender-thread",
             Self::SenderFailed { .. } => "sender-failed",
         }
     }

@@ -1,7 +1,13 @@
-//! Runs one future on a thread that has no runtime: the blocking calls.
+//! Where foreign code meets this crate's threads: one future run on a thread that has no runtime
+//! (the blocking calls), and wakers run on a thread that has work to do.
+//!
+//! A sender thread runs wakers, and a waker may call anything. What would make the thread wait for
+//! itself is refused here; what panics is caught here.
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -22,19 +28,82 @@ impl Wake for Unpark {
 thread_local! {
     /// One waker per thread, so that blocking calls allocate nothing after the first.
     static WAKER: Waker = Waker::from(Arc::new(Unpark(thread::current())));
+    /// Whose sender thread this is; 0 for everybody else's.
+    static SENDER_OF: Cell<usize> = const { Cell::new(0) };
 }
+
+/// This thread sends for `owner`, a number that is not 0 and that no other producer has.
+pub(crate) fn become_sender_of(owner: usize) {
+    SENDER_OF.set(owner);
+}
+
+/// Whether this thread sends for `owner`.
+pub(crate) fn is_sender_of(owner: usize) -> bool {
+    SENDER_OF.get() == owner
+}
+
+/// Whether this thread is a sender: then it waits for nothing but its driver.
+pub(crate) fn is_sender() -> bool {
+    SENDER_OF.get() != 0
+}
+
+/// The call came from a waker on a sender thread, and would have had to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WouldDeadlock;
 
 /// Blocks the calling thread until `future` is ready. Futures of this crate end by themselves: each
 /// has a deadline that its shard keeps.
-pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+///
+/// # Errors
+/// On a sender thread, when the future is not ready at once: it may be this thread that makes it
+/// ready. The future is dropped.
+pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, WouldDeadlock> {
     let mut future = pin!(future);
     WAKER.with(|waker| {
         let mut context = Context::from_waker(waker);
         loop {
             match future.as_mut().poll(&mut context) {
-                Poll::Ready(output) => return output,
+                Poll::Ready(output) => return Ok(output),
+                Poll::Pending if is_sender() => return Err(WouldDeadlock),
                 Poll::Pending => thread::park(),
             }
         }
     })
+}
+
+/// Wakes a task. Runs foreign code: no lock may be held. A panic of it is logged, and nothing else
+/// suffers from it (ACK-4).
+pub(crate) fn wake(waker: Waker) {
+    if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
+        tracing::error!("the waker of a task panicked; the task may never run again");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ack_7_a_sender_thread_does_not_wait_and_others_do() {
+        assert_eq!(block_on(std::future::ready(1)), Ok(1));
+        let sender = thread::spawn(|| {
+            become_sender_of(7);
+            assert!(is_sender() && is_sender_of(7) && !is_sender_of(8));
+            assert_eq!(block_on(std::future::ready(2)), Ok(2), "what need not wait is allowed");
+            block_on(std::future::pending::<()>())
+        });
+        assert_eq!(sender.join().unwrap(), Err(WouldDeadlock));
+        assert!(!is_sender());
+    }
+
+    #[test]
+    fn ack_4_a_waker_that_panics_is_survived() {
+        struct Angry;
+        impl Wake for Angry {
+            fn wake(self: Arc<Self>) {
+                panic!("on purpose: this test's waker");
+            }
+        }
+        wake(Waker::from(Arc::new(Angry)));
+    }
 }

@@ -248,9 +248,17 @@ impl Producer {
         self.start_flush().await;
     }
 
-    /// [`flush`](Self::flush) for threads without a runtime.
+    /// [`flush`](Self::flush) for threads without a runtime. From a waker on a sender thread it
+    /// starts the flush, and returns (ACK-7).
     pub fn blocking_flush(&self) {
-        park::block_on(self.start_flush());
+        // A sender thread does not wait; the flush goes on.
+        let _ = park::block_on(self.start_flush());
+    }
+
+    /// Makes the thread of a shard panic: for tests of what is left then.
+    #[doc(hidden)]
+    pub fn break_shard(&self, number: usize) {
+        self.inner().shards[number].command(Command::Break);
     }
 
     fn start_flush(&self) -> Finished {
@@ -288,7 +296,7 @@ impl Producer {
         &self,
         topic: &str,
     ) -> Result<Vec<PartitionDescription>, SendError> {
-        park::block_on(self.partitions_for(topic))
+        park::block_on(self.partitions_for(topic)).unwrap_or_else(|_| Err(topic::refused()))
     }
 
     /// Does now what the first records would wait for: metadata of the topics, connections to the
@@ -323,7 +331,7 @@ impl Producer {
     /// # Errors
     /// As [`warm_up`](Self::warm_up).
     pub fn blocking_warm_up(&self, topics: &[&str]) -> Result<(), SendError> {
-        park::block_on(self.warm_up(topics))
+        park::block_on(self.warm_up(topics)).unwrap_or_else(|_| Err(topic::refused()))
     }
 
     /// Totals since the start. Reads counters that the shards publish; costs the senders nothing,
@@ -336,7 +344,11 @@ impl Producer {
     /// Closes: refuses new records, sends what was accepted until `patience` is over, fails the
     /// rest, ends the threads. Blocks, so not for async code. Every record has its verdict when it
     /// returns. Closing again, from any thread, waits for the first close, then returns the same
-    /// totals.
+    /// totals; the shortest patience counts.
+    ///
+    /// From a waker, which a sender thread runs, it waits for nothing: with patience 0 for the
+    /// waker's own producer, as given for another one, and the totals are those of the moment
+    /// (ACK-7). Closing once more from another thread waits for the end.
     pub fn close(&self, patience: Duration) -> Summary {
         self.inner().close(patience)
     }
@@ -405,12 +417,13 @@ impl Inner {
     }
 
     fn close(&self, patience: Duration) -> Summary {
-        self.start_close(patience);
-        for shard in self.shards.iter() {
-            park::block_on(shard.ended());
+        let own = park::is_sender_of(shard::owner(&self.shards));
+        self.start_close(if own { Duration::ZERO } else { patience });
+        let mut ended = self.shards.iter().map(|shard| park::block_on(shard.ended()));
+        if ended.all(|ended| ended.is_ok()) && !park::is_sender() {
+            // The tickets are finished by the last step of each thread, so this does not wait long.
+            self.threads().drain(..).for_each(|thread| drop(thread.join()));
         }
-        // The tickets are finished by the last step of each thread, so this does not wait long.
-        self.threads().drain(..).for_each(|thread| drop(thread.join()));
         let metrics = self.metrics();
         Summary {
             acknowledged: metrics.acknowledged,
@@ -423,10 +436,16 @@ impl Inner {
 
 impl Drop for Handles {
     fn drop(&mut self) {
-        if self.0.is_closed() {
+        if park::is_sender() {
+            // The last handle went with a task. The threads end by themselves.
+            return self.0.start_close(DROP_PATIENCE);
+        }
+        let closed = self.0.is_closed();
+        // Also after a close: one that a waker began did not wait for the threads.
+        let summary = self.0.close(DROP_PATIENCE);
+        if closed {
             return;
         }
-        let summary = self.0.close(DROP_PATIENCE);
         let lost = summary.failed + summary.possibly_written;
         if lost > 0 {
             tracing::warn!(

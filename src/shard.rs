@@ -27,7 +27,14 @@ use crate::driver::probe::{self, Choice, OpenError};
 use crate::driver::{Driver, Event, SocketOptions};
 use crate::metadata::Cluster;
 use crate::metrics::Published;
+use crate::park;
 use crate::sender::{Action, Outcome, Sender, SenderOptions};
+
+/// A turn that begins so long after the last look at the sockets looks again before it judges.
+const LATE: Duration = Duration::from_millis(10);
+
+/// How long a shard that failed waits for records that are just being written.
+const STRAGGLERS_MAX: Duration = Duration::from_secs(5);
 
 /// Something that several shards finish together; a future of it ends with the last one.
 #[derive(Debug)]
@@ -47,10 +54,14 @@ impl Ticket {
     }
 
     fn finish_one(&self) {
-        if self.remaining.fetch_sub(1, AcqRel) == 1 {
-            let woken = std::mem::take(&mut *self.wakers());
-            woken.into_iter().for_each(Waker::wake);
-        }
+        self.count_down().into_iter().for_each(park::wake);
+    }
+
+    /// As `finish_one`; the caller wakes, when it holds no lock any more.
+    #[must_use]
+    fn count_down(&self) -> Vec<Waker> {
+        let last = self.remaining.fetch_sub(1, AcqRel) == 1;
+        if last { std::mem::take(&mut *self.wakers()) } else { Vec::new() }
     }
 
     fn is_over(&self) -> bool {
@@ -67,7 +78,10 @@ impl Future for Finished {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if !self.0.is_over() {
-            self.0.wakers().push(context.waker().clone());
+            let mut wakers = self.0.wakers();
+            if !wakers.iter().any(|waker| waker.will_wake(context.waker())) {
+                wakers.push(context.waker().clone());
+            }
         }
         if self.0.is_over() { Poll::Ready(()) } else { Poll::Pending }
     }
@@ -82,6 +96,13 @@ pub(crate) enum Command {
     WarmUp(Arc<Ticket>, Vec<(Arc<str>, i32)>),
     /// Close by then; the end of the thread finishes the ticket.
     Close(Instant),
+    /// Panic: tests want to see what is left then.
+    Break,
+}
+
+/// Names the producer that these shards belong to, as long as it lives.
+pub(crate) fn owner(shards: &Arc<[Arc<Shared>]>) -> usize {
+    Arc::as_ptr(shards).addr()
 }
 
 /// What a shard's thread and the application threads share.
@@ -137,7 +158,7 @@ impl Shared {
 fn finish(command: Command) {
     match command {
         Command::Flush(ticket) | Command::WarmUp(ticket, _) => ticket.finish_one(),
-        Command::Close(_) => {}
+        Command::Close(_) | Command::Break => {}
     }
 }
 
@@ -170,6 +191,7 @@ pub(crate) fn start(start: Start) -> Result<(JoinHandle<()>, &'static str), Shar
     let (report, opened) = sync_channel(1);
     let name = format!("kuring-{}", start.number);
     let thread = thread::Builder::new().name(name).spawn(move || {
+        park::become_sender_of(owner(&start.shards));
         if let Some(cpu) = start.cpu
             && let Err(error) = pin_current_thread(cpu)
         {
@@ -223,6 +245,8 @@ pub(crate) struct Turn<D> {
     wakers: Vec<(u32, Waker)>,
     commands: Vec<Command>,
     busy_at: Instant,
+    /// No later than the last look at the sockets.
+    looked_at: Instant,
     /// When callers that wait have to be served again at the latest.
     serve_again_at: Option<u64>,
 }
@@ -261,6 +285,7 @@ impl<D: Driver> Turn<D> {
             wakers: Vec::new(),
             commands: Vec::new(),
             busy_at: now,
+            looked_at: now,
             serve_again_at: None,
         }
     }
@@ -278,20 +303,50 @@ impl<D: Driver> Turn<D> {
         tracing::error!(shard = self.number, "a sender thread failed; its records are resolved");
         self.shared.failed.store(true, Release);
         self.cluster.close();
-        self.sender.abandon();
-        self.hand_out_verdicts();
+        self.give_verdicts();
     }
 
     /// After the last turn: whoever waits for this shard waits no longer.
     pub(crate) fn end(mut self) {
+        if self.shared.has_failed() {
+            // The driver waits until the kernel has given everything back; then the pool gets it.
+            let (driver, sender) = (self.driver, &mut self.sender);
+            let _ = catch_unwind(AssertUnwindSafe(move || {
+                drop(driver);
+                sender.reclaim();
+            }));
+        }
         self.shared.published.store(&self.sender.counters());
-        let left = {
+        let (left, woken) = {
             let mut commands = self.shared.commands();
-            self.shared.ended.finish_one();
-            std::mem::take(&mut *commands)
+            let woken = self.shared.ended.count_down();
+            (std::mem::take(&mut *commands), woken)
         };
+        woken.into_iter().for_each(park::wake);
         left.into_iter().chain(self.commands.drain(..)).for_each(finish);
         self.tickets.iter().for_each(|(_, ticket)| ticket.finish_one());
+    }
+
+    /// After a panic: every record that was accepted gets its verdict. What an application thread
+    /// is still writing is waited for: nothing can fail there, so it takes no time.
+    fn give_verdicts(&mut self) {
+        let until = clock::now() + STRAGGLERS_MAX;
+        loop {
+            let given = catch_unwind(AssertUnwindSafe(|| {
+                self.sender.abandon();
+                self.hand_out_verdicts();
+            }));
+            let accumulator = &self.shared.accumulator;
+            if given.is_ok() && accumulator.unresolved() == 0 {
+                return;
+            }
+            if clock::now() >= until {
+                let batches = accumulator.unresolved();
+                tracing::error!(shard = self.number, batches, "batches are left without a verdict");
+                return;
+            }
+            thread::yield_now();
+        }
     }
 
     /// One round: news, decisions, effects, sleep. True when the shard is closed.
@@ -299,6 +354,11 @@ impl<D: Driver> Turn<D> {
         let accumulator = Arc::clone(&self.shared.accumulator);
         accumulator.awake();
         let now = clock::now();
+        if self.sender.in_flight_bytes() > 0 && now > self.looked_at + LATE {
+            // The process may have been stopped, or this thread not run: what was answered by now
+            // is taken as answered, before anything times out.
+            self.look(now, Some(now));
+        }
         // The order matters: what an application thread did before a command is in the ready list
         // when the command is seen.
         std::mem::swap(&mut self.commands, &mut *self.shared.commands());
@@ -318,8 +378,9 @@ impl<D: Driver> Turn<D> {
     }
 
     fn handle_commands(&mut self, now: Instant) {
-        let mut commands = std::mem::take(&mut self.commands);
-        for command in commands.drain(..) {
+        // One by one: after a panic, the calls that are left are still here, and are ended.
+        self.commands.reverse();
+        while let Some(command) = self.commands.pop() {
             match command {
                 Command::Flush(ticket) => {
                     let number = self.keep(ticket);
@@ -330,9 +391,9 @@ impl<D: Driver> Turn<D> {
                     self.sender.handle_warm_up(number, partitions, now);
                 }
                 Command::Close(deadline) => self.sender.handle_close(deadline, now),
+                Command::Break => panic!("on purpose: a test broke this shard"),
             }
         }
-        self.commands = commands;
     }
 
     fn keep(&mut self, ticket: Arc<Ticket>) -> u64 {
@@ -421,7 +482,11 @@ impl<D: Driver> Turn<D> {
         let may_sleep = !spinning
             && until.is_none_or(|until| until > now)
             && accumulator.fall_asleep(until.map_or(u64::MAX, clock::to_nanos), answers_due);
-        let until = if may_sleep { until } else { Some(now) };
+        self.look(now, if may_sleep { until } else { Some(now) });
+    }
+
+    /// Waits for the driver, and tells the sender what happened.
+    fn look(&mut self, now: Instant, until: Option<Instant>) {
         let sender = &mut self.sender;
         let mut woken_at = None;
         self.driver.wait(until, &mut |event| {
@@ -439,6 +504,7 @@ impl<D: Driver> Turn<D> {
                 }
             }
         });
+        self.looked_at = woken_at.unwrap_or(now);
         self.busy_at = woken_at.unwrap_or(self.busy_at);
     }
 }

@@ -17,7 +17,7 @@ use crate::clock;
 use crate::delivery::Delivery;
 use crate::error::{SendError, TrySendError};
 use crate::metadata::TopicEntry;
-use crate::park;
+use crate::park::{self, WouldDeadlock};
 use crate::partitioner::{Sticky, partition_of_key, sticky};
 use crate::producer::Inner;
 use crate::protocol::error_code::ErrorCode;
@@ -145,13 +145,27 @@ impl Topic {
     /// [`send`](Self::send) for threads without a runtime: blocks, at most `max.block.ms`.
     ///
     /// # Errors
-    /// As [`send`](Self::send).
+    /// As [`send`](Self::send). From a waker on a sender thread it does not wait: then what
+    /// [`try_send`](Self::try_send) cannot do is [`SendError::OnSenderThread`].
     pub fn blocking_send(&self, record: Record<'_>) -> Result<Delivery, SendError> {
         match self.append(&record, &mut Reserved { paced: true, ..Reserved::default() }) {
             Ok(delivery) => Ok(delivery),
             Err(Blocked::Rejected(error)) => Err(error),
-            Err(_) => park::block_on(self.send(record)),
+            Err(_) => match park::block_on(self.send(record)) {
+                Ok(sent) => sent,
+                Err(WouldDeadlock) => self.send_from_waker(record),
+            },
         }
+    }
+
+    /// A sender thread does not wait to be caught up with: it would be itself that it waits for.
+    #[cold]
+    fn send_from_waker(&self, record: Record<'_>) -> Result<Delivery, SendError> {
+        self.try_send(record).map_err(|error| match error {
+            TrySendError::Rejected(error) => error,
+            TrySendError::Closed => SendError::Closed { possibly_written: false },
+            TrySendError::Memory | TrySendError::Metadata => refused(),
+        })
     }
 
     /// Sends many records, as [`send`](Self::send) each, but claims room for as many as go to one
@@ -186,7 +200,7 @@ impl Topic {
         records: &[Record<'_>],
         deliveries: &mut Vec<Delivery>,
     ) -> Result<(), SendError> {
-        park::block_on(self.send_batch(records, deliveries))
+        park::block_on(self.send_batch(records, deliveries)).unwrap_or_else(|_| Err(refused()))
     }
 
     /// The record's partition if it names one or has a key; None for a sticky one. API-4.
@@ -426,6 +440,11 @@ impl Topic {
 enum Appended {
     Done { delivery: Delivery, bytes: usize },
     Full,
+}
+
+/// What a waker on a sender thread is told that wants to wait.
+pub(crate) fn refused() -> SendError {
+    SendError::OnSenderThread { possibly_written: false }
 }
 
 fn invalid(field: &'static str, value: i64) -> Blocked {

@@ -13,6 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::buffer_pool::BufferPool;
+use crate::park;
 
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ struct Queue {
     held_since: Option<u64>,
     /// Since when callers wait for the shard to catch up.
     pacing_since: Option<u64>,
+    /// Whom to wake once the lock is released: wakers are foreign code. Kept for its memory.
+    woken: Vec<Waker>,
 }
 
 /// A caller that is woken for the first buffer that comes back fills it, waits again and is woken
@@ -117,7 +120,10 @@ impl Waiters {
             queue.waiting.remove(at);
             return Poll::Ready(outcome);
         }
-        waiter.waker = Some(context.waker().clone());
+        let old = waiter.waker.replace(context.waker().clone());
+        // With it a task may go, and with that whatever it holds: not under the lock.
+        drop(queue);
+        drop(old);
         Poll::Pending
     }
 
@@ -127,12 +133,16 @@ impl Waiters {
         let Some(at) = queue.waiting.iter().position(|waiter| waiter.ticket == ticket) else {
             return;
         };
-        if let Some(waiter) = queue.waiting.remove(at) {
+        let left = queue.waiting.remove(at);
+        if let Some(waiter) = &left {
             pool.unreserve(waiter.set_aside);
             if waiter.outcome.is_none() {
                 self.leave_count(waiter.need);
             }
         }
+        // The waker may take its task with it: not under the lock.
+        drop(queue);
+        drop(left);
     }
 
     fn leave_count(&self, need: u64) {
@@ -150,6 +160,7 @@ impl Waiters {
         let paced = self.pace(&mut queue, caught_up, now);
         let held = self.serve(&mut queue, pool, now);
         let again_at = [paced.again_at, held].into_iter().flatten().min();
+        self.wake(queue);
         Distributed { again_at, ..paced }
     }
 
@@ -165,8 +176,9 @@ impl Waiters {
             return Distributed { again_at: Some(until), unpaced: false };
         }
         queue.pacing_since = None;
-        for waiter in queue.waiting.iter_mut().filter(|waiter| pacing(waiter)) {
-            self.finish(waiter, Waited::Granted);
+        let Queue { waiting, woken, .. } = queue;
+        for waiter in waiting.iter_mut().filter(|waiter| pacing(waiter)) {
+            self.finish(waiter, Waited::Granted, woken);
         }
         Distributed { again_at: None, unpaced: !caught_up }
     }
@@ -175,7 +187,8 @@ impl Waiters {
     fn serve(&self, queue: &mut Queue, pool: &BufferPool, now: u64) -> Option<u64> {
         let pressing = |waiter: &&mut Waiter| waiter.outcome.is_none() && waiter.need > 0;
         let mut held = true;
-        for waiter in queue.waiting.iter_mut().filter(pressing) {
+        let Queue { waiting, held_since, woken, .. } = queue;
+        for waiter in waiting.iter_mut().filter(pressing) {
             let take = (waiter.need - waiter.set_aside).min(pool.available());
             if take > 0 && pool.try_reserve(take) {
                 waiter.set_aside += take;
@@ -186,15 +199,15 @@ impl Waiters {
             // Nothing to wait for when no byte is out.
             let more = pool.available() + waiter.set_aside < pool.total();
             if held && more && pool.available() < pool.total() / LUMP_SHARE {
-                let until = *queue.held_since.get_or_insert(now) + HOLD_NANOS_MAX;
+                let until = *held_since.get_or_insert(now) + HOLD_NANOS_MAX;
                 if now < until {
                     return Some(until);
                 }
             }
             held = false;
-            self.finish(waiter, Waited::Granted);
+            self.finish(waiter, Waited::Granted, woken);
         }
-        queue.held_since = None;
+        *held_since = None;
         None
     }
 
@@ -205,14 +218,16 @@ impl Waiters {
         }
         let mut queue = self.queue();
         let mut next = None;
-        for waiter in queue.waiting.iter_mut().filter(|waiter| waiter.outcome.is_none()) {
+        let Queue { waiting, woken, .. } = &mut *queue;
+        for waiter in waiting.iter_mut().filter(|waiter| waiter.outcome.is_none()) {
             if waiter.deadline <= now {
                 pool.unreserve(std::mem::take(&mut waiter.set_aside));
-                self.finish(waiter, Waited::TimedOut);
+                self.finish(waiter, Waited::TimedOut, woken);
             } else {
                 next = Some(next.map_or(waiter.deadline, |at: u64| at.min(waiter.deadline)));
             }
         }
+        self.wake(queue);
         next
     }
 
@@ -220,23 +235,37 @@ impl Waiters {
     pub fn close(&self, pool: &BufferPool) {
         let mut queue = self.queue();
         queue.closed = true;
-        for waiter in queue.waiting.iter_mut().filter(|waiter| waiter.outcome.is_none()) {
+        let Queue { waiting, woken, .. } = &mut *queue;
+        for waiter in waiting.iter_mut().filter(|waiter| waiter.outcome.is_none()) {
             pool.unreserve(std::mem::take(&mut waiter.set_aside));
-            self.finish(waiter, Waited::Closed);
+            self.finish(waiter, Waited::Closed, woken);
         }
+        self.wake(queue);
     }
 
-    fn finish(&self, waiter: &mut Waiter, outcome: Waited) {
+    fn finish(&self, waiter: &mut Waiter, outcome: Waited, woken: &mut Vec<Waker>) {
         waiter.outcome = Some(outcome);
         self.leave_count(waiter.need);
-        if let Some(waker) = waiter.waker.take() {
-            waker.wake();
+        woken.extend(waiter.waker.take());
+    }
+
+    /// Wakes those whose wait has ended. A waker may come back here: not under the lock.
+    fn wake(&self, mut queue: MutexGuard<'_, Queue>) {
+        if queue.woken.is_empty() {
+            return;
         }
+        let mut woken = std::mem::take(&mut queue.woken);
+        drop(queue);
+        woken.drain(..).for_each(park::wake);
+        self.queue().woken = woken;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::task::Wake;
+
     use super::*;
 
     fn poll(waiters: &Waiters, ticket: u64) -> Poll<Waited> {
@@ -278,6 +307,31 @@ mod tests {
         let _ = waiters.distribute(&pool, true, HOLD_NANOS_MAX);
         waiters.leave(second, &pool);
         assert_eq!((pool.available(), waiters.count()), (cost, 0));
+    }
+
+    #[test]
+    fn ack_7_a_waker_may_come_back_for_more() {
+        /// Leaves the queue, and joins it again: what an executor does that runs tasks in `wake`.
+        struct Again(Arc<Waiters>, Arc<BufferPool>, u64);
+        impl Wake for Again {
+            fn wake(self: Arc<Self>) {
+                self.0.leave(self.2, &self.1);
+                let ticket = self.0.enqueue(1, 20);
+                assert!(poll(&self.0, ticket).is_pending());
+            }
+        }
+        let pool = BufferPool::new(1 << 16, 1000).unwrap();
+        assert!(pool.try_reserve(pool.total()));
+        let waiters = Arc::new(Waiters::default());
+        let ticket = waiters.enqueue(pool.cost(1000), 10);
+        let again = Again(Arc::clone(&waiters), Arc::clone(&pool), ticket);
+        let waker = Waker::from(Arc::new(again));
+        assert!(waiters.poll(ticket, &mut Context::from_waker(&waker)).is_pending());
+        drop(waker);
+        assert_eq!(waiters.expire(10, &pool), None);
+        assert_eq!((waiters.count(), waiters.expire(19, &pool)), (1, Some(20)));
+        waiters.close(&pool);
+        assert_eq!(waiters.count(), 0);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::task::Waker;
 use arc_swap::ArcSwap;
 
 use super::snapshot::{BrokerNode, LeaderHint, Merged, Snapshot};
+use crate::park;
 use crate::partitioner::murmur2;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::metadata::MetadataResponse;
@@ -293,19 +294,30 @@ impl Cluster {
     pub fn wait(&self, ticket: u64, deadline: u64, waker: &Waker) {
         let mut waiting = self.waiting();
         match waiting.iter_mut().find(|waiting| waiting.ticket == ticket) {
-            Some(found) => found.waker.clone_from(waker),
+            Some(found) if found.waker.will_wake(waker) => {}
+            Some(found) => {
+                let old = std::mem::replace(&mut found.waker, waker.clone());
+                // With it a task may go, and with that whatever it holds: not under the lock.
+                drop(waiting);
+                drop(old);
+            }
             None => waiting.push(Waiting { ticket, deadline, waker: waker.clone() }),
         }
     }
 
     /// The call is over.
     pub fn leave(&self, ticket: u64) {
-        self.waiting().retain(|waiting| waiting.ticket != ticket);
+        let mut waiting = self.waiting();
+        let at = waiting.iter().position(|waiting| waiting.ticket == ticket);
+        let left = at.map(|at| waiting.swap_remove(at));
+        // The waker may take its task with it: not under the lock.
+        drop(waiting);
+        drop(left);
     }
 
     fn wake_all(&self) {
         let woken = std::mem::take(&mut *self.waiting());
-        woken.into_iter().for_each(|waiting| waiting.waker.wake());
+        woken.into_iter().for_each(|waiting| park::wake(waiting.waker));
     }
 
     /// Wakes the calls whose deadline has passed; returns the next deadline. Shard 0 only.
@@ -323,7 +335,7 @@ impl Cluster {
             }
             waiting.iter().map(|waiting| waiting.deadline).min()
         };
-        expired.into_iter().for_each(Waker::wake);
+        expired.into_iter().for_each(park::wake);
         next
     }
 

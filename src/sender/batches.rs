@@ -103,6 +103,11 @@ impl BatchTable {
         self.slots[index as usize] = None;
     }
 
+    /// All batches.
+    pub(super) fn held(&self) -> impl Iterator<Item = u32> + '_ {
+        self.slots.iter().zip(0_u32..).filter(|(slot, _)| slot.is_some()).map(|(_, index)| index)
+    }
+
     /// The batches without a verdict.
     pub(super) fn unresolved(&self) -> impl Iterator<Item = u32> + '_ {
         let indexed = self.slots.iter().zip(0_u32..);

@@ -215,6 +215,16 @@ impl Sender {
         (0..self.nodes.len() as u32).for_each(|index| self.shut_down(index));
     }
 
+    /// After [`abandon`](Self::abandon), when the driver is gone and with it everything that was
+    /// lent: all memory goes back.
+    pub fn reclaim(&mut self) {
+        self.actions.clear();
+        for batch in self.batches.held().collect::<Vec<_>>() {
+            self.batches.get_mut(batch).in_flight = false;
+            self.release_if_over(batch);
+        }
+    }
+
     /// The shard's thread failed: every record that is left gets a verdict.
     pub fn abandon(&mut self) {
         self.close_rings();

@@ -55,6 +55,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "driver",
             "metadata",
             "metrics", // the counters that it publishes
+            "park",    // wakes, and is never made to wait
             "sender",
         ],
     },
@@ -85,13 +86,15 @@ pub(crate) const LAYERS: &[Layer] = &[
         modules: &["accumulator"],
         uses: &[
             "clock", // a batch's age counts from its opening, by the thread that opened it
-            "delivery", "ids", "protocol",
+            "delivery", "ids", "park", // wakes whoever waits for memory
+            "protocol",
         ],
     },
     Layer {
         modules: &["metadata"],
         uses: &[
             "ids",
+            "park",                 // wakes whoever waits for metadata
             "partitioner::murmur2", // the topic's hash, which fixes partition -> shard
             "protocol",
         ],
