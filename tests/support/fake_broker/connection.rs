@@ -80,7 +80,11 @@ impl Connection {
             }
             let asked = answers::decode(frame.into(), &self.shared.state());
             match asked {
-                Ok(asked) => self.handle(asked),
+                Ok(asked) => {
+                    if let Some(gate) = self.handle(asked) {
+                        gate.wait();
+                    }
+                }
                 Err(complaint) => {
                     self.complain(complaint);
                     break;
@@ -97,7 +101,8 @@ impl Connection {
         self.shared.changed.notify_all();
     }
 
-    fn handle(&self, mut asked: Asked) {
+    /// Returns what reading on has to wait for.
+    fn handle(&self, mut asked: Asked) -> Option<Gate> {
         asked.seen.node = self.node;
         asked.seen.connection = self.number;
         // The script's lock is held until the request is served: requests of several connections
@@ -108,7 +113,7 @@ impl Connection {
         if !state.forgetful {
             state.seen.push(asked.seen.clone());
         }
-        let (mut gate, mut last) = (None, false);
+        let (mut gate, mut last, mut stalled) = (None, false, None);
         let bytes = match turn {
             Turn::Serve => Some(asked.encode(&asked.serve(&mut state, None))),
             Turn::Hold(closed) => {
@@ -123,6 +128,11 @@ impl Connection {
             }
             Turn::Mute => {
                 asked.serve(&mut state, None);
+                None
+            }
+            Turn::Stall(closed) => {
+                asked.serve(&mut state, None);
+                stalled = Some(closed);
                 None
             }
             Turn::Mangle(change) => {
@@ -152,5 +162,6 @@ impl Connection {
         }
         drop((state, script));
         self.shared.changed.notify_all();
+        stalled
     }
 }

@@ -1,0 +1,73 @@
+//! The end of a producer, however it comes: closed, forced, dropped, broken, copied by a fork or
+//! stopped for a while.
+//!
+//! Each test runs on every driver, as `epoll::name` and `tokio_uring::name`, and in a process of
+//! its own: afterwards the process has the threads and descriptors that it had before.
+//!
+//! Reading order: traces (what is counted) → states → callbacks → drops → broken.
+#![forbid(unsafe_code)]
+
+mod broken;
+mod callbacks;
+mod drops;
+mod states;
+#[path = "../support/mod.rs"]
+mod support;
+mod traces;
+
+/// One module per driver, with each test in it.
+macro_rules! on_every_driver {
+    ($($file:ident :: $name:ident,)*) => {
+        on_every_driver!(@driver epoll Epoll $($file $name)*);
+        on_every_driver!(@driver tokio_uring TokioUring $($file $name)*);
+    };
+    (@driver $module:ident $driver:ident $($file:ident $name:ident)*) => {
+        mod $module {
+            use std::time::Duration;
+
+            use kuring::DriverChoice;
+
+            use crate::support::deadline::bounded;
+            use crate::support::own_process::in_own_process;
+            use crate::traces::leaves_nothing;
+
+            $(
+                #[test]
+                fn $name() {
+                    let name = concat!(stringify!($module), "::", stringify!($name));
+                    if in_own_process(name) {
+                        bounded(Duration::from_secs(100), || {
+                            leaves_nothing(|| crate::$file::$name(DriverChoice::$driver));
+                        });
+                    }
+                }
+            )*
+        }
+    };
+}
+
+on_every_driver! {
+    states::close_before_any_connection_is_made,
+    states::close_while_a_connection_is_being_made,
+    states::close_in_the_middle_of_the_greeting,
+    states::close_in_the_middle_of_a_wait_for_metadata,
+    states::close_before_there_is_a_producer_id,
+    states::close_with_requests_in_flight,
+    states::close_in_the_middle_of_a_wait_for_memory,
+    states::close_with_a_peer_that_does_not_read,
+    states::close_with_nothing_to_do,
+    states::cls_4_many_threads_close_at_once_and_the_shortest_patience_counts,
+    states::what_arrives_in_time_is_acknowledged_and_the_rest_is_forced,
+    callbacks::ack_7_close_in_a_callback_waits_for_nothing,
+    callbacks::ack_7_calls_that_would_wait_are_refused_in_a_callback,
+    callbacks::ack_7_send_is_allowed_in_a_callback,
+    callbacks::ack_7_the_last_handle_may_go_in_a_callback,
+    callbacks::ack_7_callbacks_of_every_kind_may_call_anything,
+    callbacks::ack_4_a_callback_that_panics_harms_nobody,
+    drops::everything_dropped_in_every_order,
+    drops::everything_dropped_with_its_runtime,
+    drops::futures_dropped_at_every_await,
+    broken::a_shard_that_panics_leaves_a_verdict_for_every_record,
+    broken::a_shard_that_panics_lets_go_of_everyone_who_waits,
+    broken::of_two_shards_the_other_one_goes_on,
+}
