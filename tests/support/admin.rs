@@ -4,11 +4,17 @@
 use std::time::Duration;
 
 use kafka_protocol::error::{ParseResponseErrorCode, ResponseError};
+use kafka_protocol::messages::alter_partition_reassignments_request::{
+    ReassignablePartition, ReassignableTopic,
+};
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
-use kafka_protocol::messages::{CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest};
+use kafka_protocol::messages::{
+    AlterPartitionReassignmentsRequest, BrokerId, CreatePartitionsRequest, CreateTopicsRequest,
+    DeleteTopicsRequest,
+};
 use kafka_protocol::protocol::StrBytes;
 
 use super::deadline::Deadline;
@@ -67,6 +73,44 @@ impl Cluster {
         }
         let unknown = ResponseError::UnknownTopicOrPartition.code();
         self.await_topic(name, "be unknown", |topic| topic.error_code == unknown);
+    }
+
+    /// Gives each partition the replicas that `replicas` names by broker id, the preferred leader
+    /// first, and waits until they are there and in sync.
+    pub(crate) fn reassign(&self, name: &str, partitions: i32, replicas: impl Fn(i32) -> Vec<i32>) {
+        let wanted = (0..partitions).map(|index| {
+            let brokers = replicas(index).into_iter().map(BrokerId).collect();
+            ReassignablePartition::default()
+                .with_partition_index(index)
+                .with_replicas(Some(brokers))
+        });
+        let topic = ReassignableTopic::default()
+            .with_name(topic_name(name))
+            .with_partitions(wanted.collect());
+        let request = AlterPartitionReassignmentsRequest::default()
+            .with_topics(vec![topic])
+            .with_timeout_ms(ANSWER_MS);
+        let answer = self.connect().call(0, &request).expect("an answer to a reassignment");
+        accept("reassign", name, answer.error_code, answer.error_message.as_ref());
+        for result in answer.responses.iter().flat_map(|topic| &topic.partitions) {
+            accept("reassign", name, result.error_code, result.error_message.as_ref());
+        }
+        self.await_topic(name, "have its new replicas in sync", |topic| {
+            topic.partitions.iter().all(|partition| {
+                let assigned = partition.replica_nodes.iter().map(|id| **id);
+                assigned.eq(replicas(partition.partition_index))
+                    && partition.isr_nodes.len() == partition.replica_nodes.len()
+            })
+        });
+    }
+
+    /// Waits until every running broker sees the broker of this index lead a partition.
+    pub(crate) fn await_leader(&self, name: &str, partition: i32, index: usize) {
+        let id = index as i32 + 1;
+        self.await_topic(name, "have another leader", |topic| {
+            let mut partitions = topic.partitions.iter();
+            partitions.any(|it| it.partition_index == partition && *it.leader_id == id)
+        });
     }
 
     /// The index of the broker that leads a partition.

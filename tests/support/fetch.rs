@@ -55,6 +55,20 @@ impl Cluster {
         PartitionReader::new(self, topic, partition).read(end, visit)
     }
 
+    /// As [`Cluster::read`], of a topic that was created again under running producers: a broker
+    /// that has never seen a producer takes whatever sequence it begins with.
+    pub(crate) fn read_created_again(
+        &self,
+        topic: &str,
+        partition: i32,
+        visit: impl FnMut(LogRecord<'_>),
+    ) -> LogSummary {
+        let end = self.end_offset(topic, partition);
+        let mut reader = PartitionReader::new(self, topic, partition);
+        reader.any_first_sequence = true;
+        reader.read(end, visit)
+    }
+
     /// As [`Cluster::read`], with the records in a list.
     pub(crate) fn records(&self, topic: &str, partition: i32) -> Vec<OwnedRecord> {
         let mut records = Vec::new();
@@ -113,11 +127,21 @@ struct PartitionReader<'a> {
     batches: u64,
     /// The sequence that comes next, per producer id and epoch.
     sequences: HashMap<(i64, i16), i32>,
+    /// The first one need not be 0.
+    any_first_sequence: bool,
 }
 
 impl<'a> PartitionReader<'a> {
     fn new(cluster: &'a Cluster, topic: &'a str, partition: i32) -> Self {
-        Self { cluster, topic, partition, offset: 0, batches: 0, sequences: HashMap::new() }
+        Self {
+            cluster,
+            topic,
+            partition,
+            offset: 0,
+            batches: 0,
+            sequences: HashMap::new(),
+            any_first_sequence: false,
+        }
     }
 
     fn read(mut self, end: i64, mut visit: impl FnMut(LogRecord<'_>)) -> LogSummary {
@@ -195,7 +219,8 @@ impl<'a> PartitionReader<'a> {
             return Ok(());
         }
         let producer = (head.producer_id, head.producer_epoch);
-        let expected = self.sequences.entry(producer).or_insert(0);
+        let first = if self.any_first_sequence { head.base_sequence } else { 0 };
+        let expected = self.sequences.entry(producer).or_insert(first);
         if head.base_sequence != *expected {
             return Err(format!("sequence {expected} was expected: {head:?}"));
         }
@@ -204,20 +229,40 @@ impl<'a> PartitionReader<'a> {
     }
 }
 
+/// Which of `partitions` the broker leads and serves: it tells the end of those to consumers, which
+/// a new leader does only once the replicas that are in sync follow it.
+///
+/// # Errors
+/// When the connection fails.
+pub(crate) fn leads(
+    connection: &mut Connection,
+    topic: &str,
+    partitions: &[i32],
+) -> io::Result<Vec<i32>> {
+    let answer = connection.call(7, &latest_offsets(topic, partitions))?;
+    let told = answer.topics.iter().flat_map(|topic| &topic.partitions);
+    let served = told.filter(|partition| partition.error_code.is_ok());
+    Ok(served.map(|partition| partition.partition_index).collect())
+}
+
 fn end_offset(leader: SocketAddr, topic: &str, partition: i32) -> io::Result<i64> {
-    let latest = ListOffsetsPartition::default()
-        .with_partition_index(partition)
-        .with_timestamp(-1)
-        .with_current_leader_epoch(-1);
-    let topic =
-        ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![latest]);
-    let request =
-        ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
-    let answer = Connection::open(leader)?.call(7, &request)?;
+    let answer = Connection::open(leader)?.call(7, &latest_offsets(topic, &[partition]))?;
     let partition = answer.topics.first().and_then(|topic| topic.partitions.first());
     let partition = partition.ok_or_else(|| io::Error::other("an answer without data"))?;
     succeed(partition.error_code)?;
     Ok(partition.offset)
+}
+
+fn latest_offsets(topic: &str, partitions: &[i32]) -> ListOffsetsRequest {
+    let latest = partitions.iter().map(|&partition| {
+        ListOffsetsPartition::default()
+            .with_partition_index(partition)
+            .with_timestamp(-1)
+            .with_current_leader_epoch(-1)
+    });
+    let topic =
+        ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(latest.collect());
+    ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic])
 }
 
 fn succeed(code: i16) -> io::Result<()> {

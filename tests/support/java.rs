@@ -63,6 +63,19 @@ pub(crate) fn dump_log(cluster: &Cluster, index: usize, topic: &str, partition: 
     run(cluster.version(), class, &arguments, "")
 }
 
+/// Lets Kafka's own tool make the preferred replica of every partition its leader.
+pub(crate) fn elect_preferred_leaders(cluster: &Cluster) {
+    let bootstrap = cluster.bootstrap();
+    let arguments = [
+        "--bootstrap-server",
+        &bootstrap,
+        "--election-type",
+        "preferred",
+        "--all-topic-partitions",
+    ];
+    run(cluster.version(), "org.apache.kafka.tools.LeaderElectionCommand", &arguments, "");
+}
+
 /// Runs a class with `input` as its standard input, and returns its standard output.
 ///
 /// # Panics
