@@ -44,6 +44,11 @@ impl Logs {
         partition.producers.values_mut().for_each(|producer| producer.next = sequence);
     }
 
+    /// The topic's partitions are deleted, and with them what is known of producers.
+    pub(super) fn forget(&mut self, topic: &str) {
+        self.partitions.retain(|(name, _), _| name != topic);
+    }
+
     /// Appends a batch, or says why not.
     pub(super) fn append(&mut self, batch: &Batch) -> Said {
         let key = (batch.topic.clone(), batch.partition);

@@ -312,6 +312,19 @@ impl Rig {
         request.to_string()
     }
 
+    /// Answers a request with an error and who leads its partitions by now (KIP-951).
+    pub(super) fn redirect(
+        &mut self,
+        request: &Arrived,
+        error: ErrorCode,
+        leaders: &[(i32, i32)],
+        addresses: &[wire::Address],
+    ) {
+        let answer = wire::produce_answer_with_leaders(request, error, leaders, addresses);
+        self.world.answer(request, answer);
+        self.run();
+    }
+
     /// The network cuts a connection.
     pub(super) fn cut(&mut self, connection: ConnectionId) {
         self.world.close(connection, "reset by peer");

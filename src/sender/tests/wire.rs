@@ -9,7 +9,9 @@ use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
-use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use kafka_protocol::messages::produce_response::{
+    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+};
 use kafka_protocol::protocol::{
     Decodable, Encodable, HeaderVersion, StrBytes, decode_request_header_from_buffer,
 };
@@ -215,14 +217,26 @@ pub(super) struct Topic {
     pub(super) partitions: Vec<(i32, i32)>,
 }
 
-/// A metadata answer. `brokers`: node id, host, port.
+/// A broker as the cluster tells it: node id, host, port.
+pub(super) type Address = (i32, String, u16);
+
+/// What a metadata answer says beside its brokers and topics.
+#[derive(Clone, Debug)]
+pub(super) struct ClusterSays {
+    pub(super) cluster_id: Option<String>,
+    pub(super) error: ErrorCode,
+    pub(super) throttle_ms: i32,
+}
+
+/// A metadata answer.
 pub(super) fn metadata_answer(
     request: &Arrived,
-    brokers: &[(i32, String, u16)],
+    brokers: &[Address],
     topics: &[Topic],
+    says: &ClusterSays,
 ) -> Vec<u8> {
     let version = request.version;
-    let broker = |(id, host, port): &(i32, String, u16)| {
+    let broker = |(id, host, port): &Address| {
         MetadataResponseBroker::default()
             .with_node_id(oracle::BrokerId(*id))
             .with_host(text(host))
@@ -247,9 +261,14 @@ pub(super) fn metadata_answer(
             _ => described,
         }
     };
-    let response = oracle::MetadataResponse::default()
+    let mut response = oracle::MetadataResponse::default()
+        .with_throttle_time_ms(says.throttle_ms)
+        .with_cluster_id(says.cluster_id.as_deref().map(text))
         .with_brokers(brokers.iter().map(broker).collect())
         .with_topics(topics.iter().map(topic).collect());
+    if version >= 13 {
+        response.error_code = says.error.wire();
+    }
     framed(request, version, &response)
 }
 
@@ -274,8 +293,38 @@ impl Said {
 
 /// A produce answer, one verdict per batch of the request, in its order.
 pub(super) fn produce_answer(request: &Arrived, said: &[Said], throttle_ms: i32) -> Vec<u8> {
+    framed(request, request.version, &produce_response(request, said, throttle_ms, &[]))
+}
+
+/// A produce answer in which each verdict comes with a leader and its epoch, and the answer with
+/// the leaders' addresses (KIP-951).
+pub(super) fn produce_answer_with_leaders(
+    request: &Arrived,
+    error: ErrorCode,
+    leaders: &[(i32, i32)],
+    addresses: &[Address],
+) -> Vec<u8> {
+    let said = vec![Said::refused(error); leaders.len()];
+    let endpoint = |(id, host, port): &Address| {
+        NodeEndpoint::default()
+            .with_node_id(oracle::BrokerId(*id))
+            .with_host(text(host))
+            .with_port(i32::from(*port))
+    };
+    let response = produce_response(request, &said, 0, leaders)
+        .with_node_endpoints(addresses.iter().map(endpoint).collect());
+    framed(request, request.version, &response)
+}
+
+fn produce_response(
+    request: &Arrived,
+    said: &[Said],
+    throttle_ms: i32,
+    leaders: &[(i32, i32)],
+) -> oracle::ProduceResponse {
     let mut response = oracle::ProduceResponse::default().with_throttle_time_ms(throttle_ms);
-    for (batch, said) in request.batches().iter().zip(said) {
+    let leaders = leaders.iter().copied().chain(std::iter::repeat((-1, -1)));
+    for ((batch, said), (leader, epoch)) in request.batches().iter().zip(said).zip(leaders) {
         let id = batch.topic_id.0.to_vec();
         let topic = match request.version {
             13.. => TopicProduceResponse::default().with_topic_id(id.try_into().unwrap()),
@@ -285,8 +334,13 @@ pub(super) fn produce_answer(request: &Arrived, said: &[Said], throttle_ms: i32)
             .with_index(batch.partition)
             .with_error_code(said.error.wire())
             .with_base_offset(said.offset)
-            .with_log_start_offset(if request.version >= 5 { said.log_start } else { -1 });
+            .with_log_start_offset(if request.version >= 5 { said.log_start } else { -1 })
+            .with_current_leader(
+                LeaderIdAndEpoch::default()
+                    .with_leader_id(oracle::BrokerId(leader))
+                    .with_leader_epoch(epoch),
+            );
         response.responses.push(topic.with_partition_responses(vec![partition]));
     }
-    framed(request, request.version, &response)
+    response
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::super::Action;
 use super::log::Logs;
-use super::wire::{self, Arrived, Batch, Body, Said, Topic};
+use super::wire::{self, Arrived, Batch, Body, ClusterSays, Said, Topic};
 use crate::accumulator::frame::Frame;
 use crate::ids::{ConnectionId, TopicId};
 use crate::protocol::api::ApiKey;
@@ -34,8 +34,13 @@ type Due = (i32, Option<Vec<u8>>);
 
 #[derive(Debug)]
 pub(super) struct World {
-    pub(super) brokers: Vec<(i32, String, u16)>,
+    pub(super) brokers: Vec<wire::Address>,
     pub(super) topics: Vec<Topic>,
+    /// Topics as single brokers see them, who have not heard the news.
+    pub(super) views: BTreeMap<i32, Vec<Topic>>,
+    /// Topics that metadata answers leave out.
+    pub(super) left_out: Vec<String>,
+    pub(super) says: ClusterSays,
     pub(super) logs: Logs,
     /// Topics by id, also those that are gone.
     pub(super) names: HashMap<TopicId, String>,
@@ -78,6 +83,13 @@ impl World {
         Self {
             brokers: (1..=brokers).map(broker).collect(),
             topics: Vec::new(),
+            views: BTreeMap::new(),
+            left_out: Vec::new(),
+            says: ClusterSays {
+                cluster_id: Some("first".to_owned()),
+                error: ErrorCode::None,
+                throttle_ms: 0,
+            },
             logs: Logs::default(),
             names: HashMap::new(),
             ranges: BTreeMap::new(),
@@ -113,6 +125,13 @@ impl World {
 
     pub(super) fn topic(&mut self, name: &str) -> &mut Topic {
         self.topics.iter_mut().find(|topic| topic.name == name).unwrap()
+    }
+
+    /// The topic is deleted and made again, under another id and with new leader epochs.
+    pub(super) fn make_again(&mut self, name: &str, leaders: &[i32]) {
+        self.topics.retain(|topic| topic.name != name);
+        self.logs.forget(name);
+        self.add_topic(name, leaders);
     }
 
     /// Moves a partition, under a new leader epoch.
@@ -268,10 +287,12 @@ impl World {
                 error: ErrorCode::UnknownTopicOrPartition,
                 partitions: Vec::new(),
             };
-            self.topics.iter().find(|topic| topic.name == name).cloned().unwrap_or_else(unknown)
+            let view = self.views.get(&request.broker).unwrap_or(&self.topics);
+            view.iter().find(|topic| topic.name == name).cloned().unwrap_or_else(unknown)
         };
-        let topics: Vec<_> = request.topics().into_iter().map(topic).collect();
-        wire::metadata_answer(request, &self.brokers, &topics)
+        let told = |name: &&str| !self.left_out.iter().any(|left_out| left_out == name);
+        let topics: Vec<_> = request.topics().into_iter().filter(told).map(topic).collect();
+        wire::metadata_answer(request, &self.brokers, &topics, &self.says)
     }
 
     /// The batches go into the logs.
