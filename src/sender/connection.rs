@@ -51,6 +51,7 @@ impl Sender {
             return;
         }
         node.retry_at = None;
+        node.used_at = now;
         if node.addresses.is_empty() {
             match node.host.parse::<IpAddr>() {
                 Ok(address) => node.addresses.push_back(SocketAddr::new(address, node.port)),
@@ -413,6 +414,7 @@ impl Sender {
             Link::Greeting | Link::Up => {
                 let late = node.in_flight.front().is_some_and(|request| request.deadline <= now);
                 let idle = node.in_flight.is_empty()
+                    && node.ready.is_empty()
                     && node.throttled_until.is_none_or(|until| until <= now)
                     && idle_max.is_some_and(|idle| node.used_at + idle <= now);
                 if late {

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::backoff::backoff;
-use super::metadata::Choice;
+use super::metadata::{Choice, PATIENCE};
 use super::node::Request;
 use super::recovery::{Recovery, for_identity};
 use super::timers::{Armed, Timer};
@@ -64,8 +64,11 @@ impl Sender {
             Choice::Use(index) => index,
             // Without a producer id no batch is ready, so nothing else would connect.
             Choice::Connect(index) => return self.connect(index, now),
-            // A node that comes up, fails or may be tried again brings us here.
-            Choice::Wait => return,
+            // A node that comes up, fails or may be tried again brings us here sooner.
+            Choice::Wait => {
+                let armed = &mut self.identity.armed;
+                return self.timers.arm(armed, Timer::Identity, now + PATIENCE);
+            }
         };
         let Some(version) = self.nodes[index as usize].versions.init_producer_id else {
             return self.identity_refused(ErrorCode::UnsupportedVersion, now);

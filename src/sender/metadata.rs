@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::backoff::backoff;
 use super::node::{Asked, Link, Node, Request};
@@ -46,6 +46,11 @@ impl MetadataTask {
         }
     }
 }
+
+/// How long a connection in the making, or one that is busy with a write, is waited for before
+/// another node is tried beside it. Where a host is gone nothing answers a connect, for ten seconds
+/// by default, and a stopped broker takes no bytes; one that is there needs a small part of this.
+pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What a snapshot says that is new about a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,8 +121,10 @@ impl Sender {
         match self.choose_node(now) {
             Choice::Use(index) => self.ask_metadata(index, now),
             Choice::Connect(index) => self.connect(index, now),
-            // A node that comes up, fails or may be tried again brings us here.
-            Choice::Wait => {}
+            // A node that comes up, fails or may be tried again brings us here sooner.
+            Choice::Wait => {
+                self.timers.arm(&mut self.metadata.armed, Timer::Metadata, now + PATIENCE);
+            }
         }
     }
 
@@ -325,10 +332,13 @@ impl Sender {
                         best = Some((load, index as u32));
                     }
                 }
-                Link::Up if node.throttled_until.is_none_or(|until| until <= now) => pending = true,
-                Link::Resolving | Link::Connecting(_) | Link::Greeting => pending = true,
+                Link::Up if node.throttled_until.is_some_and(|until| until > now) => {}
+                // In the making, or busy with a write.
+                Link::Up | Link::Resolving | Link::Connecting(_) | Link::Greeting => {
+                    pending |= now < node.used_at + PATIENCE;
+                }
                 Link::Down if node.can_connect(now) => idle = idle.or(Some(index as u32)),
-                Link::Up | Link::Down | Link::Closing => {}
+                Link::Down | Link::Closing => {}
             }
         }
         match (best, pending, idle) {

@@ -96,6 +96,7 @@ pub(super) struct Node {
     /// Partitions with a batch for this node, in turn (DRN-1, DRN-4).
     pub(super) ready: VecDeque<u32>,
     pub(super) reader: FrameReader,
+    /// When a request or an answer passed last, or the present try to connect began.
     pub(super) used_at: Instant,
     pub(super) armed: Armed,
     /// Whether the cluster still has this node.

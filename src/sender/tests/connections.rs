@@ -223,6 +223,74 @@ fn net_5_metadata_waits_for_a_throttled_connection_too() {
 }
 
 #[test]
+fn net_5_a_rest_is_no_failure_however_long_and_its_end_never_moves_back() {
+    let config = config().request_timeout(ms(500)).connection_idle_max(Some(ms(1_000)));
+    let mut rig = Rig::new(config, &[1, 1]);
+    rig.send("t-0", "a");
+    rig.world.throttle_ms = 60_000;
+    let request = rig.produce();
+    rig.accept(&request);
+    rig.world.throttle_ms = 0;
+    let b = rig.send("t-0", "b");
+    rig.advance(ms(59_999));
+    assert!(rig.pending().is_empty());
+    assert!(rig.world.open.contains_key(&request.connection), "neither late nor idle");
+    rig.advance(ms(1));
+    assert_eq!(rig.accept_next(), "1: t-0 7000/0@1 [b]");
+    assert_eq!(rig.verdict(b), "offset 1");
+    assert_eq!(rig.sender.counters().retries, 0);
+    rig.assert_nothing_left();
+}
+
+#[test]
+fn net_5_a_broker_that_asks_for_24_days_gets_five_minutes() {
+    let mut rig = Rig::new(config().delivery_timeout(ms(900_000)), &[1]);
+    rig.send("t-0", "a");
+    rig.world.throttle_ms = i32::MAX;
+    rig.accept_next();
+    rig.world.throttle_ms = 0;
+    let b = rig.send("t-0", "b");
+    rig.advance(ms(299_999));
+    assert!(rig.pending().is_empty());
+    rig.advance(ms(1));
+    assert_eq!(rig.accept_next(), "1: t-0 7000/0@1 [b]");
+    assert_eq!(rig.verdict(b), "offset 1");
+}
+
+#[test]
+fn net_5_throttled_metadata_does_not_keep_the_other_brokers_from_being_asked() {
+    let mut rig = Rig::cold(config(), &[2]);
+    rig.world.says.throttle_ms = i32::MAX;
+    rig.run();
+    let a = rig.send("t-0", "a");
+    rig.world.says.throttle_ms = 0;
+    rig.advance(ms(2_000));
+    rig.refuse_next(ErrorCode::NotLeaderOrFollower);
+    rig.world.lead("t", 0, 3);
+    rig.advance(ms(3_000));
+    if rig.pending()[0].starts_with("2: ") {
+        rig.refuse_next(ErrorCode::NotLeaderOrFollower);
+        rig.advance(ms(2_000));
+    }
+    assert_eq!(rig.accept_next(), "3: t-0 7000/0@0 [a]");
+    assert_eq!(rig.verdict(a), "offset 0");
+}
+
+#[test]
+fn net_6_what_waits_for_a_resting_connection_expires_in_time() {
+    let mut rig = Rig::new(config().delivery_timeout(ms(40_000)), &[1]);
+    rig.send("t-0", "a");
+    rig.world.throttle_ms = 100_000;
+    rig.accept_next();
+    let b = rig.send("t-0", "b");
+    rig.advance(ms(39_999));
+    assert_eq!(rig.verdict(b), "pending");
+    rig.advance(ms(1));
+    assert_eq!(rig.verdict(b), "timed-out");
+    rig.assert_nothing_left();
+}
+
+#[test]
 fn net_5_old_produce_versions_throttle_on_the_brokers_side() {
     let mut rig = Rig::cold(config(), &[1]);
     let old = vec![

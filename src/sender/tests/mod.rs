@@ -13,6 +13,7 @@ mod expiry;
 mod leaders;
 mod loans;
 mod metadata;
+mod nodes;
 mod out_of_order;
 mod readiness;
 mod rebootstrap;
