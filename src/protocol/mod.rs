@@ -4,7 +4,8 @@
 //! Never:    touches a socket, a clock or a thread; trusts a length; copies a batch.
 //! Source:   the Kafka protocol guide; KIP-482 (flexible versions), KIP-98 (record batch v2).
 //!
-//! Reading order: [`varint`], [`wire`], [`api`], [`frame`], one file per API, [`record_batch`].
+//! Reading order: [`varint`], [`wire`], [`api`], [`frame`], one file per API, [`record_batch`],
+//! [`split`].
 #![forbid(unsafe_code)]
 
 pub mod api;
@@ -15,6 +16,7 @@ pub mod init_producer_id;
 pub mod metadata;
 pub mod produce;
 pub mod record_batch;
+pub mod split;
 pub mod varint;
 pub mod wire;
 

@@ -28,6 +28,10 @@ const LENGTH_AT: usize = 8;
 const LENGTH_COUNTS_FROM: usize = 12;
 const CRC_AT: usize = 17;
 const ATTRIBUTES_AT: usize = 21;
+/// Where a batch has the timestamp of its first record.
+pub(super) const BASE_TIMESTAMP_AT: usize = 27;
+/// Where a batch has the count of its records.
+pub(super) const RECORD_COUNT_AT: usize = 57;
 const MAGIC: u8 = 2;
 
 /// A header of a record: a key, and a value that may be null.
@@ -143,6 +147,20 @@ pub fn encode_record(
         rest = put_field(rest, header.value);
     }
     assert!(rest.is_empty(), "a record has another size than was claimed for it");
+}
+
+/// As [`encode_record`], with key, value and headers as they stand in another batch. `out` has
+/// exactly [`record_bytes_around`] of the same arguments.
+///
+/// # Panics
+/// When `out` has another length.
+pub fn encode_record_around(out: &mut [u8], ordinal: u32, timestamp_delta: i64, content: &[u8]) {
+    let body = out.len() - prefix_bytes(out.len());
+    let rest = put_varint(out, body as i32);
+    rest[0] = 0;
+    let rest = &mut rest[1..];
+    let delta_bytes = write_varlong(rest, timestamp_delta);
+    put_varint(&mut rest[delta_bytes..], ordinal as i32).copy_from_slice(content);
 }
 
 /// Writes to the front of `out`; returns what is behind it.

@@ -144,6 +144,22 @@ pub fn read_unsigned_long(bytes: &[u8]) -> Result<(u64, usize), VarintError> {
     read_at_most(bytes, VARLONG_BYTES_MAX)
 }
 
+/// Reads a zig-zag value from the front of `bytes`: the value and its size.
+///
+/// # Errors
+/// As [`read_unsigned`].
+pub fn read_varint(bytes: &[u8]) -> Result<(i32, usize), VarintError> {
+    read_unsigned(bytes).map(|(value, size)| (unzigzag(value), size))
+}
+
+/// Reads a zig-zag 64-bit value from the front of `bytes`: the value and its size.
+///
+/// # Errors
+/// As [`read_unsigned`].
+pub fn read_varlong(bytes: &[u8]) -> Result<(i64, usize), VarintError> {
+    read_unsigned_long(bytes).map(|(value, size)| (unzigzag_long(value), size))
+}
+
 fn read_at_most(bytes: &[u8], bytes_max: usize) -> Result<(u64, usize), VarintError> {
     let mut value = 0_u64;
     for (index, &byte) in bytes.iter().take(bytes_max).enumerate() {

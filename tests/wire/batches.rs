@@ -11,6 +11,7 @@ use kuring::ids::{ProducerIdentity, Sequence};
 use kuring::protocol::record_batch::{
     Attributes, BatchHeader, HEADER_BYTES, Header, encode_record, record_bytes, stamp_checksum,
 };
+use kuring::protocol::split;
 
 use crate::seed::Seed;
 
@@ -109,6 +110,65 @@ fn rbf_5_the_oracle_reads_every_record_back() {
         assert_eq!((read.version, read.compression), (2, Compression::None));
         assert_eq!(read.records, records, "round {round}");
     }
+}
+
+/// What a consumer would read is the same, but for the places in the batch.
+#[test]
+fn spl_4_the_oracle_reads_the_same_records_from_the_pieces_of_a_batch() {
+    let mut seed = Seed(3);
+    let mut cuts = 0;
+    for round in 0..300 {
+        let records = records(&mut seed, false);
+        let batch = ours(&records);
+        let limit = [100, 1_000, 16_384][seed.below(3)];
+        let Some(pieces) = split::cut(&batch, limit) else {
+            assert_eq!(records.len(), 1, "round {round}");
+            continue;
+        };
+        cuts += 1;
+        let first = &records[0];
+        let mut expected = records.iter();
+        let half = batch.len() - (batch.len() - HEADER_BYTES) / 2;
+        for piece in &pieces {
+            let mut out = vec![0xee; piece.bytes];
+            piece.write_records(&batch, &mut out);
+            let sequence = first.sequence + piece.first as i32;
+            let header = BatchHeader {
+                attributes: match first.transactional {
+                    true => Attributes::NONE.transactional(),
+                    false => Attributes::NONE,
+                },
+                record_count: piece.records,
+                base_timestamp: piece.base_timestamp,
+                max_timestamp: piece.max_timestamp,
+                producer: ProducerIdentity { id: first.producer_id, epoch: first.producer_epoch },
+                base_sequence: (first.sequence >= 0).then(|| Sequence::new(sequence)),
+            };
+            let records_bytes = out.len() - HEADER_BYTES;
+            header.write(&mut out, records_bytes);
+            stamp_checksum(&mut out);
+            assert!(piece.records == 1 || out.len() <= half, "round {round}: {piece:?}");
+            let read = RecordBatchDecoder::decode(&mut Bytes::from(out)).expect("a batch");
+            let wanted: Vec<_> = expected
+                .by_ref()
+                .take(piece.records as usize)
+                .zip(0..)
+                .map(|(record, place)| Record {
+                    offset: place,
+                    sequence: if first.sequence < 0 { place as i32 - 1 } else { record.sequence },
+                    ..record.clone()
+                })
+                .collect();
+            assert_eq!(read.records, wanted, "round {round}");
+            let latest = wanted.iter().map(|record| record.timestamp).max();
+            assert_eq!(
+                (wanted[0].timestamp, latest),
+                (piece.base_timestamp, Some(piece.max_timestamp))
+            );
+        }
+        assert_eq!(expected.next(), None, "round {round}: every record is in a piece");
+    }
+    assert!(cuts > 200);
 }
 
 #[test]
