@@ -4,13 +4,19 @@
 //! Thread:   cells are claimed where a batch opens, resolved by its shard, read anywhere.
 //! Bounds:   `CHUNKS_MAX * CELLS_PER_CHUNK` cells; memory follows the most batches that ever had
 //!           unresolved or unread deliveries at one time, and is reused, never returned.
-//! Never:    allocates per record. A cell's list of waiting tasks keeps its memory.
+//! Never:    allocates per record, except where the records of a batch have several verdicts. A
+//!           cell's list of waiting tasks keeps its memory.
 //!
 //! A [`Delivery`] names its batch's cell and its place in the batch. Nothing is counted when it is
 //! made: the claim word of the batch counts records, and when the batch is resolved the cell learns
 //! how many deliveries exist. Each gives up its share when it is dropped; the last share frees the
 //! cell. Because a delivery holds a share, its cell cannot be reused under it, so it needs no
 //! generation tag.
+//!
+//! Most batches have one verdict. The records of a batch that was split, or of which the broker
+//! named single records, get theirs in *parts*: a part is a run of records with the same verdict,
+//! it stands in a list under the cell's lock, and a delivery looks its own up there. The shares are
+//! counted when the last part is there.
 #![forbid(unsafe_code)]
 
 use std::future::Future;
@@ -35,6 +41,8 @@ const UNRESOLVED: i64 = 1 << 40;
 const PENDING: u8 = 0;
 const ACKNOWLEDGED: u8 = 1;
 const FAILED: u8 = 2;
+/// Some records have their verdict, perhaps all: the parts tell which.
+const PARTS: u8 = 3;
 
 static CHUNKS: [OnceLock<Box<[CachePadded<Cell>]>>; CHUNKS_MAX] =
     [const { OnceLock::new() }; CHUNKS_MAX];
@@ -64,6 +72,57 @@ struct Shared {
     topic: Option<Arc<str>>,
     error: Option<SendError>,
     wakers: Vec<(u32, Waker)>,
+    /// By their first record; empty unless the state is `PARTS`.
+    parts: Vec<Part>,
+    /// Records in `parts`.
+    settled: u32,
+}
+
+/// A run of records with one verdict.
+#[derive(Debug)]
+struct Part {
+    first: u32,
+    records: u32,
+    resolved_at: u64,
+    outcome: Result<Place, SendError>,
+}
+
+/// Where the records of a part are.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    base_offset: i64,
+    log_append_time: i64,
+}
+
+impl Shared {
+    fn part_of(&self, ordinal: u32) -> Option<&Part> {
+        let after = self.parts.partition_point(|part| part.first <= ordinal);
+        let part = &self.parts[after.checked_sub(1)?];
+        (ordinal - part.first < part.records).then_some(part)
+    }
+}
+
+/// Some of a batch's records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Place of the first one in the batch.
+    pub first: u32,
+    /// How many.
+    pub records: u32,
+    /// How many the batch has.
+    pub of: u32,
+}
+
+impl Span {
+    /// All records of a batch.
+    pub fn whole(records: u32) -> Self {
+        Self { first: 0, records, of: records }
+    }
+
+    /// Whether these are all records of the batch.
+    pub fn is_whole(self) -> bool {
+        self.records == self.of
+    }
 }
 
 impl Cell {
@@ -141,6 +200,65 @@ impl CellIndex {
         self.resolve(FAILED, records, wakers);
     }
 
+    /// The verdict on some records: acknowledged, the first of them at `base_offset`. The rest as
+    /// in [`acknowledge`](Self::acknowledge).
+    pub fn acknowledge_part(
+        self,
+        span: Span,
+        base_offset: i64,
+        log_append_time: i64,
+        wakers: &mut Vec<(u32, Waker)>,
+    ) {
+        let place = Place { base_offset, log_append_time };
+        self.resolve_parts(span, std::iter::once((span.records, Ok(place))), wakers);
+    }
+
+    /// The verdict on some records: they failed, so many of them with each of these errors, in the
+    /// order of the records.
+    pub fn fail_part(
+        self,
+        span: Span,
+        errors: impl IntoIterator<Item = (u32, SendError)>,
+        wakers: &mut Vec<(u32, Waker)>,
+    ) {
+        let errors = errors.into_iter().map(|(records, error)| (records, Err(error)));
+        self.resolve_parts(span, errors, wakers);
+    }
+
+    fn resolve_parts(
+        self,
+        span: Span,
+        outcomes: impl Iterator<Item = (u32, Result<Place, SendError>)>,
+        wakers: &mut Vec<(u32, Waker)>,
+    ) {
+        let cell = self.cell();
+        let resolved_at = clock::now_nanos();
+        let mut first = span.first;
+        let parts = outcomes.map(|(records, outcome)| {
+            let part = Part { first, records, resolved_at, outcome };
+            first += records;
+            part
+        });
+        let mut shared = cell.shared();
+        debug_assert!(matches!(cell.state.load(Relaxed), PENDING | PARTS), "one verdict each");
+        debug_assert!(shared.part_of(span.first).is_none(), "one verdict per record");
+        let at = shared.parts.partition_point(|part| part.first < span.first);
+        shared.parts.splice(at..at, parts);
+        debug_assert_eq!(first, span.first + span.records, "each record of the span");
+        shared.settled += span.records;
+        let last = shared.settled == span.of;
+        // Release: so that a look without the lock sees no verdict before it. Partner: the Acquire
+        // loads in `Delivery`. The parts themselves are read under the lock.
+        cell.state.store(PARTS, Release);
+        let settled = |ordinal: u32| ordinal.wrapping_sub(span.first) < span.records;
+        wakers.extend(shared.wakers.extract_if(.., |(ordinal, _)| settled(*ordinal)));
+        drop(shared);
+        wakers.drain(..).for_each(|(_, waker)| waker.wake());
+        if last {
+            self.give_up(UNRESOLVED - i64::from(span.of));
+        }
+    }
+
     fn resolve(self, state: u8, records: u32, wakers: &mut Vec<(u32, Waker)>) {
         let cell = self.cell();
         cell.resolved_at.store(clock::now_nanos(), Relaxed);
@@ -171,6 +289,9 @@ impl CellIndex {
             shared.topic = None;
             shared.error = None;
             shared.wakers.clear();
+            // Rare and perhaps large: this memory is not kept.
+            shared.parts = Vec::new();
+            shared.settled = 0;
         }
         #[cfg(feature = "simulation")]
         CELLS_IN_USE.set(CELLS_IN_USE.get() - 1);
@@ -227,10 +348,23 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Whether the verdict is there. One atomic load.
+    /// Whether the verdict is there. One atomic load, except where the records of a batch have
+    /// several verdicts.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.cell.cell().state.load(Acquire) != PENDING
+        let cell = self.cell.cell();
+        match cell.state.load(Acquire) {
+            PARTS => cell.shared().part_of(self.ordinal).is_some(),
+            state => state != PENDING,
+        }
+    }
+
+    /// [`is_done`](Self::is_done) by one who has the lock.
+    fn is_done_in(&self, shared: &Shared) -> bool {
+        match self.cell.cell().state.load(Acquire) {
+            PARTS => shared.part_of(self.ordinal).is_some(),
+            state => state != PENDING,
+        }
     }
 
     /// The verdict, if it is there. Does not block; the error case clones the error.
@@ -241,6 +375,7 @@ impl Delivery {
         match cell.state.load(Acquire) {
             PENDING => None,
             ACKNOWLEDGED => Some(Ok(self.acknowledged(cell))),
+            PARTS => self.part_verdict(cell),
             _ => {
                 let error = cell.shared().error.clone();
                 Some(Err(error.expect("a failed cell has its error: stored before the state")))
@@ -260,13 +395,32 @@ impl Delivery {
     }
 
     fn acknowledged(&self, cell: &Cell) -> Acknowledged {
-        let base = cell.base_offset.load(Relaxed);
-        let append_time = cell.log_append_time.load(Relaxed);
+        let place = Place {
+            base_offset: cell.base_offset.load(Relaxed),
+            log_append_time: cell.log_append_time.load(Relaxed),
+        };
+        self.acknowledged_at(cell, place, self.ordinal, cell.resolved_at.load(Relaxed))
+    }
+
+    /// META-5: the place of a record whose batch was split counts from its own piece.
+    #[cold]
+    fn part_verdict(&self, cell: &Cell) -> Option<Result<Acknowledged, SendError>> {
+        let shared = cell.shared();
+        let part = shared.part_of(self.ordinal)?;
+        let ordinal = self.ordinal - part.first;
+        Some(match &part.outcome {
+            Ok(place) => Ok(self.acknowledged_at(cell, *place, ordinal, part.resolved_at)),
+            Err(error) => Err(error.clone()),
+        })
+    }
+
+    fn acknowledged_at(&self, cell: &Cell, place: Place, ordinal: u32, at: u64) -> Acknowledged {
+        let Place { base_offset, log_append_time } = place;
         Acknowledged {
             partition: cell.partition.load(Relaxed),
-            offset: (base >= 0).then(|| base + i64::from(self.ordinal)),
-            timestamp: if append_time >= 0 { append_time } else { self.timestamp },
-            at: clock::from_nanos(cell.resolved_at.load(Relaxed)),
+            offset: (base_offset >= 0).then(|| base_offset + i64::from(ordinal)),
+            timestamp: if log_append_time >= 0 { log_append_time } else { self.timestamp },
+            at: clock::from_nanos(at),
         }
     }
 
@@ -294,7 +448,7 @@ impl Future for Delivery {
         let mut shared = self.cell.cell().shared();
         // The resolver stores the state before it takes this lock: looking again under the lock
         // means that either this look sees the verdict, or the resolver sees the waker.
-        if self.is_done() {
+        if self.is_done_in(&shared) {
             drop(shared);
             return self.metadata().map_or(Poll::Pending, Poll::Ready);
         }
@@ -373,6 +527,110 @@ mod tests {
             let offsets: Vec<_> =
                 waiting.into_iter().map(|thread| thread.join().unwrap()).collect();
             assert_eq!(offsets, (5..13).map(Some).collect::<Vec<_>>());
+        });
+    }
+
+    fn parts_of(cell: CellIndex, count: u32) -> Vec<Delivery> {
+        (0..count).map(|ordinal| cell.delivery(ordinal, 7)).collect()
+    }
+
+    fn offset(delivery: &Delivery) -> Option<i64> {
+        delivery.verdict().map(|verdict| verdict.unwrap().offset.unwrap())
+    }
+
+    #[test]
+    fn meta_5_a_record_of_a_part_counts_from_the_parts_own_offset() {
+        let cell = cell();
+        let deliveries = parts_of(cell, 6);
+        let wakers = &mut Vec::new();
+        // The parts need not come in order.
+        cell.acknowledge_part(Span { first: 4, records: 2, of: 6 }, 70, -1, wakers);
+        let done: Vec<_> = deliveries.iter().map(Delivery::is_done).collect();
+        assert_eq!(done, [false, false, false, false, true, true]);
+        cell.acknowledge_part(Span { first: 0, records: 1, of: 6 }, 50, 99, wakers);
+        cell.acknowledge_part(Span { first: 1, records: 3, of: 6 }, -1, -1, wakers);
+        let found = |at: usize| deliveries[at].verdict().unwrap().unwrap();
+        assert_eq!((offset(&deliveries[4]), offset(&deliveries[5])), (Some(70), Some(71)));
+        assert_eq!((found(0).offset, found(0).timestamp), (Some(50), 99));
+        assert_eq!((found(3).offset, found(3).timestamp, found(3).partition), (None, 7, 3));
+        assert!(found(0).at >= found(4).at, "each part has its own time");
+        for delivery in deliveries {
+            assert_eq!(&*delivery.wait().unwrap().topic, "t");
+        }
+    }
+
+    #[test]
+    fn each_record_of_a_part_has_its_own_error() {
+        let cell = cell();
+        let deliveries = parts_of(cell, 4);
+        let errors = [true, false].map(|possibly_written| SendError::Closed { possibly_written });
+        let [maybe, never] = errors;
+        let span = Span { first: 0, records: 3, of: 4 };
+        cell.fail_part(span, [(1, maybe), (2, never)], &mut Vec::new());
+        let written = |at: usize| {
+            deliveries[at].verdict().map(|verdict| verdict.unwrap_err().possibly_written())
+        };
+        let found: Vec<_> = (0..4).map(written).collect();
+        assert_eq!(found, [Some(true), Some(false), Some(false), None]);
+        cell.acknowledge_part(Span { first: 3, records: 1, of: 4 }, 5, -1, &mut Vec::new());
+        assert_eq!(offset(&deliveries[3]), Some(5));
+    }
+
+    #[test]
+    fn a_cell_with_parts_is_free_once_the_last_part_and_the_last_delivery_are_gone() {
+        let cell = cell();
+        let mut deliveries = parts_of(cell, 4);
+        drop(deliveries.pop());
+        drop(deliveries.remove(0));
+        cell.acknowledge_part(Span { first: 0, records: 2, of: 4 }, 0, -1, &mut Vec::new());
+        // A settled part's delivery goes before the other part has its verdict.
+        drop(deliveries.remove(0));
+        cell.acknowledge_part(Span { first: 2, records: 2, of: 4 }, 2, -1, &mut Vec::new());
+        // The next to be given up is the last, which frees the cell.
+        assert_eq!(cell.cell().shares.load(Relaxed), 1);
+        assert_eq!(offset(&deliveries[0]), Some(2));
+    }
+
+    #[test]
+    fn a_part_wakes_its_own_waiters_and_no_others() {
+        struct Count(AtomicU64);
+        impl std::task::Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, AcqRel);
+            }
+        }
+        let cell = cell();
+        let mut deliveries = parts_of(cell, 4);
+        let counts: Vec<_> = (0..4).map(|_| Arc::new(Count(AtomicU64::new(0)))).collect();
+        for (delivery, count) in deliveries.iter_mut().zip(&counts) {
+            let waker = Waker::from(Arc::clone(count));
+            assert!(Pin::new(delivery).poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        let woken = || counts.iter().map(|count| count.0.load(Acquire)).collect::<Vec<_>>();
+        cell.acknowledge_part(Span { first: 1, records: 2, of: 4 }, 0, -1, &mut Vec::new());
+        assert_eq!(woken(), [0, 1, 1, 0]);
+        let errors = [(1, SendError::Closed { possibly_written: false })];
+        cell.fail_part(Span { first: 3, records: 1, of: 4 }, errors, &mut Vec::new());
+        cell.acknowledge_part(Span { first: 0, records: 1, of: 4 }, 9, -1, &mut Vec::new());
+        assert_eq!(woken(), [1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn threads_that_wait_are_woken_part_by_part() {
+        let cell = cell();
+        let deliveries = parts_of(cell, 64);
+        std::thread::scope(|scope| {
+            let waiting: Vec<_> = deliveries
+                .into_iter()
+                .map(|delivery| scope.spawn(move || delivery.wait().unwrap().offset))
+                .collect();
+            for first in [32, 0, 48, 16] {
+                let span = Span { first, records: 16, of: 64 };
+                cell.acknowledge_part(span, 100 + i64::from(first), -1, &mut Vec::new());
+            }
+            let offsets: Vec<_> =
+                waiting.into_iter().map(|thread| thread.join().unwrap()).collect();
+            assert_eq!(offsets, (100..164).map(Some).collect::<Vec<_>>());
         });
     }
 }
