@@ -96,6 +96,11 @@ impl Batch {
         self.max_timestamp.load(Relaxed)
     }
 
+    /// The batch has lost its last records. Shard only; it alone uses a sealed batch.
+    pub(super) fn set_max_timestamp(&self, timestamp: i64) {
+        self.max_timestamp.store(timestamp, Relaxed);
+    }
+
     /// Raises the maximum timestamp; costs a load for the usual record that does not.
     #[inline]
     pub(super) fn raise_timestamp(&self, timestamp: i64) {
@@ -194,6 +199,17 @@ pub(super) fn stamp(
     });
 }
 
+/// Lets the shard write the bytes of a batch that has no writers: a piece of a split one.
+pub(super) fn fill(
+    pool: &BufferPool,
+    index: BufferIndex,
+    bytes: usize,
+    write: impl FnOnce(&mut [u8]),
+) {
+    assert!(bytes <= pool.area_of(index), "a batch stays inside its buffer");
+    write_to(pool, index, HEAD_ROOM_BYTES, bytes, write);
+}
+
 /// Puts a request's first bytes right in front of the batch and its last ones right behind it, and
 /// lends the whole. None when the head does not fit.
 pub(super) fn lend_framed(
@@ -219,7 +235,7 @@ fn write_to<R>(
 ) -> R {
     assert_eq!(pool.loans(index), 0, "the kernel still reads this buffer (K19012-4)");
     // SAFETY: obligation: stay inside the buffer. The callers' ranges are the two rooms and the
-    // batch itself. Test: `k19012_4_a_lent_batch_cannot_be_stamped_again`.
+    // batch itself, or checked (`fill`). Test: `k19012_4_a_lent_batch_cannot_be_stamped_again`.
     let first = unsafe { pool.base_of(index).add(start) };
     // SAFETY: obligation: nobody else uses these bytes while the slice lives. All writers have
     // committed, no loan exists (asserted above), only the shard's thread stamps and lends, and the

@@ -272,6 +272,12 @@ impl BufferPool {
             // took it; both come from one budget, so a free one always remains.
             return self.pooled.pop(&self.slots).map(BufferIndex);
         }
+        self.claim_own(batch_bytes)
+    }
+
+    /// A buffer with memory of its own, whatever its size, which nothing was reserved for. None
+    /// when too many are alive, or there is no memory.
+    pub fn claim_own(&self, batch_bytes: usize) -> Option<BufferIndex> {
         let index = self.oversized.pop(&self.slots)?;
         // SAFETY: obligation: a layout of more than zero bytes. HEAD_ROOM_BYTES is in the sum.
         // Test: `an_oversized_record_takes_its_own_memory_from_the_same_budget`.

@@ -11,6 +11,7 @@ pub mod batch_ring;
 pub mod buffer_pool;
 pub mod frame;
 mod ready;
+mod split;
 pub mod waiters;
 
 #[cfg(test)]
@@ -318,6 +319,12 @@ impl Accumulator {
     pub fn release(&self, batch: &SealedBatch) {
         let cost = self.pool.release(batch.index);
         self.pool.unreserve(cost);
+    }
+
+    /// Gives back the memory of a piece of a split batch, whose budget comes back with the last
+    /// piece. Shard only; as [`release`](Self::release).
+    pub fn release_piece(&self, piece: &SealedBatch) {
+        self.pool.release(piece.index);
     }
 
     /// The batch has its verdict. Shard only; once per batch.
