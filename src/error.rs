@@ -76,13 +76,23 @@ pub enum SendError {
         possibly_written: bool,
     },
     /// The brokers said no, and trying again would not help or was not allowed any more.
-    #[error("refused by the broker: {}{}; {}", code.name(), message_text(message),
-        written_text(*possibly_written))]
+    #[error("refused by the broker: {}{}{}; {}", code.name(), message_text(message),
+        advice_text(*code), written_text(*possibly_written))]
     Rejected {
         /// What the broker said.
         code: ErrorCode,
         /// The broker's own words, where it sent any.
         message: Option<Arc<str>>,
+        /// Whether an earlier attempt may have been written.
+        possibly_written: bool,
+    },
+    /// Nothing is wrong with this record, but the broker refused others of its batch and dropped
+    /// the batch whole (KIP-467). Send this one again.
+    #[error("refused by the broker together with invalid records of its batch ({}): send it again; \
+             {}", code.name(), written_text(*possibly_written))]
+    InvalidBatch {
+        /// What the broker said about the others.
+        code: ErrorCode,
         /// Whether an earlier attempt may have been written.
         possibly_written: bool,
     },
@@ -127,6 +137,7 @@ impl SendError {
         match self {
             Self::TimedOut { possibly_written, .. }
             | Self::Rejected { possibly_written, .. }
+            | Self::InvalidBatch { possibly_written, .. }
             | Self::Fatal { possibly_written, .. }
             | Self::Closed { possibly_written }
             | Self::OnSenderThread { possibly_written }
@@ -152,6 +163,7 @@ impl SendError {
             Self::MemoryExhausted { .. } => "memory-exhausted",
             Self::TimedOut { .. } => "timed-out",
             Self::Rejected { code, .. } | Self::Fatal { code, .. } => code.name(),
+            Self::InvalidBatch { .. } => "invalid-batch",
             Self::Closed { .. } => "closed",
             Self::OnSenderThread { .. } => "on-sender-thread",
             Self::SenderFailed { .. } => "sender-failed",
@@ -193,6 +205,17 @@ fn waited_text(cause: Option<ErrorCode>) -> String {
 
 fn message_text(message: &Option<Arc<str>>) -> String {
     message.as_ref().map_or_else(String::new, |text| format!(" ({text})"))
+}
+
+/// What can be done where the code does not say it.
+fn advice_text(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::MessageTooLarge => {
+            ": send less in a record, or raise max.message.bytes of the topic"
+        }
+        ErrorCode::RecordListTooLarge => ": lower batch.size, or raise segment.bytes of the topic",
+        _ => "",
+    }
 }
 
 fn written_text(possibly_written: bool) -> &'static str {

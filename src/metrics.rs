@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::sender::Counters;
 
-const FIELDS: usize = 15;
+const FIELDS: usize = 16;
 
 /// One shard's published counters.
 #[derive(Debug, Default)]
@@ -23,6 +23,7 @@ fn fields(counters: &Counters) -> [u64; FIELDS] {
         counters.records,
         counters.bytes_out,
         counters.retries,
+        counters.splits,
         counters.acknowledged,
         counters.failed,
         counters.possibly_written,
@@ -64,6 +65,8 @@ pub struct Metrics {
     pub bytes_out: u64,
     /// Batches that were sent again.
     pub retries: u64,
+    /// Batches that were too large for a topic and were split; what is split again counts again.
+    pub splits: u64,
     /// Records acknowledged.
     pub acknowledged: u64,
     /// Records that failed and were certainly not written.
@@ -103,6 +106,7 @@ impl Metrics {
             &mut self.records,
             &mut self.bytes_out,
             &mut self.retries,
+            &mut self.splits,
             &mut self.acknowledged,
             &mut self.failed,
             &mut self.possibly_written,
@@ -124,6 +128,7 @@ impl Metrics {
         let own = "producer-metrics";
         [
             (own, "batch-size-avg", ratio(self.batch_bytes, self.batches)),
+            (own, "batch-split-total", self.splits as f64),
             (own, "buffer-available-bytes", self.buffer_available_bytes as f64),
             (own, "buffer-total-bytes", self.buffer_total_bytes as f64),
             (own, "connection-close-total", self.disconnects as f64),

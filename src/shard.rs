@@ -28,7 +28,7 @@ use crate::driver::{Driver, Event, SocketOptions};
 use crate::metadata::Cluster;
 use crate::metrics::Published;
 use crate::park;
-use crate::sender::{Action, Outcome, Sender, SenderOptions};
+use crate::sender::{Action, Sender, SenderOptions};
 
 /// A turn that begins so long after the last look at the sockets looks again before it judges.
 const LATE: Duration = Duration::from_millis(10);
@@ -454,14 +454,7 @@ impl<D: Driver> Turn<D> {
         let mut any = false;
         while let Some(verdict) = self.sender.poll_verdict() {
             any = true;
-            let records = verdict.records;
-            match verdict.outcome {
-                Outcome::Acknowledged { base_offset, log_append_time } => {
-                    let wakers = &mut self.wakers;
-                    verdict.cell.acknowledge(base_offset, log_append_time, records, wakers);
-                }
-                Outcome::Failed(error) => verdict.cell.fail(error, records, &mut self.wakers),
-            }
+            verdict.hand_out(&mut self.wakers);
         }
         any
     }

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use super::split::Piece;
 use crate::accumulator::batch::SealedBatch;
 use crate::ids::{Sequence, TopicId};
 use crate::protocol::error_code::ErrorCode;
@@ -29,6 +30,10 @@ pub(super) struct BatchState {
     /// Such an attempt was made under the present sequence: only the same sequence, sent once more,
     /// tells whether it was written.
     pub(super) open_attempt: bool,
+    /// It is a piece of a batch that was split.
+    pub(super) piece: Option<Piece>,
+    /// Its records are not those that its header was written for.
+    pub(super) reshaped: bool,
     /// In a request that is not answered.
     pub(super) in_flight: bool,
     /// Its records have their verdict.
@@ -52,9 +57,31 @@ impl BatchState {
             topic_id: TopicId::ZERO,
             uncertain: false,
             open_attempt: false,
+            piece: None,
+            reshaped: false,
             in_flight: false,
             resolved: false,
             last_error: None,
+        }
+    }
+
+    /// A piece of this batch (SPL-4): it has its age, its place in the order, its doubts, and no
+    /// attempts yet.
+    pub(super) fn cut(
+        &self,
+        sealed: SealedBatch,
+        piece: Piece,
+        sequence: Option<Sequence>,
+    ) -> Self {
+        Self {
+            order: self.order,
+            leader_epoch: self.leader_epoch,
+            topic_id: self.topic_id,
+            uncertain: self.uncertain,
+            sequence,
+            piece: Some(piece),
+            reshaped: true,
+            ..Self::new(sealed, self.partition)
         }
     }
 
@@ -62,6 +89,16 @@ impl BatchState {
     pub(super) fn set_uncertain(&mut self) {
         self.uncertain = true;
         self.open_attempt = true;
+    }
+
+    /// Where it stands among the drained batches of its partition.
+    pub(super) fn rank(&self) -> (u64, u32) {
+        (self.order, self.piece.map_or(0, |piece| piece.first))
+    }
+
+    /// Whether its records were never in a request, not even in that of a batch that was split.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.order == NEVER_DRAINED && self.attempts == 0 && self.piece.is_none()
     }
 
     /// Whether its records may be in the log.
@@ -106,6 +143,13 @@ impl BatchTable {
     /// All batches.
     pub(super) fn held(&self) -> impl Iterator<Item = u32> + '_ {
         self.slots.iter().zip(0_u32..).filter(|(slot, _)| slot.is_some()).map(|(_, index)| index)
+    }
+
+    /// Adds a piece of a batch that was split.
+    pub(super) fn add_piece(&mut self, piece: BatchState) -> u32 {
+        let index = self.add(piece.sealed, piece.partition);
+        *self.get_mut(index) = piece;
+        index
     }
 
     /// The batches without a verdict.

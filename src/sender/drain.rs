@@ -194,7 +194,11 @@ impl Sender {
         state.topic_id = partition.topic_id;
         partition.in_flight += 1;
         self.in_flight_bytes += self.accumulator.pool().cost(state.sealed.bytes as usize);
+        let reshaped = std::mem::take(&mut state.reshaped);
         if state.order != NEVER_DRAINED {
+            if reshaped {
+                self.accumulator.stamp(&state.sealed, partition.identity, state.sequence);
+            }
             return;
         }
         partition.drains += 1;
@@ -209,7 +213,7 @@ impl Sender {
             state.sequence = Some(partition.next_sequence);
             partition.next_sequence = partition.next_sequence.advance(state.sealed.records);
         }
-        if state.attempts == 0 {
+        if state.attempts == 0 && state.piece.is_none() {
             let opened = clock::from_nanos(state.sealed.opened_at);
             let queued = now.saturating_duration_since(opened);
             self.counters.queue_micros += queued.as_micros() as u64;

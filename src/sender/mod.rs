@@ -23,7 +23,9 @@ mod node;
 mod partition;
 mod produce;
 mod rebootstrap;
+mod record_errors;
 mod recovery;
+mod split;
 mod timers;
 
 #[cfg(test)]
@@ -32,6 +34,7 @@ mod tests;
 use core::net::SocketAddr;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use backoff::Random;
@@ -41,6 +44,7 @@ use identity::Identity;
 use metadata::{MetadataTask, News};
 use node::{Entry, Node};
 use partition::{Partition, Place};
+use split::Families;
 use timers::{Timer, Timers};
 
 use crate::accumulator::Accumulator;
@@ -48,7 +52,7 @@ use crate::accumulator::batch_ring::{BatchRing, Head};
 use crate::accumulator::frame::Frame;
 use crate::clock;
 use crate::config::Settings;
-use crate::delivery::CellIndex;
+use crate::delivery::{CellIndex, Span};
 use crate::error::SendError;
 use crate::ids::{BrokerId, ConnectionId, TopicId};
 use crate::metadata::{Cluster, Snapshot};
@@ -103,15 +107,34 @@ pub enum Action {
     Ended,
 }
 
-/// The verdict on all records of a batch, for the shard to hand out.
+/// The verdict on the records of a batch, for the shard to hand out.
 #[derive(Debug)]
 pub struct Verdict {
-    /// The batch's completion cell.
+    /// The completion cell.
     pub cell: CellIndex,
-    /// Records of the batch.
-    pub records: u32,
+    /// Which of the cell's records: not all, where the batch is a piece of a split one.
+    pub span: Span,
     /// What became of them.
     pub outcome: Outcome,
+}
+
+impl Verdict {
+    /// Resolves the deliveries and wakes through `wakers`, whose memory is lent and comes back
+    /// empty. Wakers run foreign code.
+    pub fn hand_out(self, wakers: &mut Vec<(u32, Waker)>) {
+        let Self { cell, span, outcome } = self;
+        match outcome {
+            Outcome::Acknowledged { base_offset, log_append_time } if span.is_whole() => {
+                cell.acknowledge(base_offset, log_append_time, span.records, wakers);
+            }
+            Outcome::Acknowledged { base_offset, log_append_time } => {
+                cell.acknowledge_part(span, base_offset, log_append_time, wakers);
+            }
+            Outcome::Failed(error) if span.is_whole() => cell.fail(error, span.records, wakers),
+            Outcome::Failed(error) => cell.fail_part(span, [(span.records, error)], wakers),
+            Outcome::FailedEach(errors) => cell.fail_part(span, errors, wakers),
+        }
+    }
 }
 
 /// What became of a batch.
@@ -126,6 +149,8 @@ pub enum Outcome {
     },
     /// Not written, or perhaps.
     Failed(SendError),
+    /// The same, with different errors for so many records each, in their order.
+    FailedEach(Vec<(u32, SendError)>),
 }
 
 /// What a sender has done so far.
@@ -143,6 +168,8 @@ pub struct Counters {
     pub bytes_out: u64,
     /// Batches sent again.
     pub retries: u64,
+    /// Batches that were too large for the broker and were split (SPL-9).
+    pub splits: u64,
     /// Records acknowledged.
     pub acknowledged: u64,
     /// Records that failed and were certainly not written.
@@ -186,6 +213,7 @@ pub struct Sender {
     nodes: Vec<Node>,
     node_of: HashMap<BrokerId, u32>,
     batches: BatchTable,
+    families: Families,
     cluster: Arc<Cluster>,
     /// The snapshot this sender routes by, and its number.
     snapshot: Arc<Snapshot>,
@@ -231,6 +259,7 @@ impl Sender {
             nodes: Vec::new(),
             node_of: HashMap::new(),
             batches: BatchTable::default(),
+            families: Families::default(),
             // What is published already is adopted by the first turn, with its nodes.
             snapshot: Arc::default(),
             generation: 0,

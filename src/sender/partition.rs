@@ -83,8 +83,8 @@ impl Partition {
 
     /// Puts a batch back, in front of everything that was drained after it (ORD-4).
     pub(super) fn requeue(&mut self, batch: u32, batches: &BatchTable) {
-        let order = batches.get(batch).order;
-        let at = self.queue.iter().position(|other| batches.get(*other).order > order);
+        let rank = batches.get(batch).rank();
+        let at = self.queue.iter().position(|other| batches.get(*other).rank() > rank);
         self.queue.insert(at.unwrap_or(self.queue.len()), batch);
     }
 

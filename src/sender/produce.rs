@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::backoff::backoff;
 use super::batches::NEVER_DRAINED;
 use super::node::{Entry, Request};
+use super::record_errors;
 use super::recovery::{Recovery, recovery};
 use super::{Outcome, Sender, Verdict};
 use crate::clock;
@@ -18,13 +19,15 @@ use crate::protocol::wire::WireError;
 
 /// What a produce answer says about one batch.
 #[derive(Debug)]
-struct Answer {
+pub(super) struct Answer {
     batch: u32,
-    error: ErrorCode,
+    pub(super) error: ErrorCode,
     base_offset: i64,
     log_append_time: i64,
     log_start_offset: i64,
-    message: Option<Arc<str>>,
+    pub(super) message: Option<Arc<str>>,
+    /// Places in the batch, and what is said about the record there; mostly empty.
+    pub(super) record_errors: Vec<(i32, Option<Arc<str>>)>,
 }
 
 impl Sender {
@@ -56,6 +59,7 @@ impl Sender {
                 log_append_time: answer.log_append_time_ms,
                 log_start_offset: answer.log_start_offset,
                 message: answer.error_message.map(Into::into),
+                record_errors: record_errors::owned(answer.record_errors),
             };
             refresh |= self.handle_answer(&answer, now);
         })?;
@@ -112,7 +116,8 @@ impl Sender {
             Recovery::Retry { .. } => self.retry_or_fail(batch, answer.error, message(), now),
             Recovery::OutOfOrder => self.out_of_order(batch, answer, now),
             Recovery::UnknownProducer => self.unknown_producer(batch, answer, now),
-            Recovery::Split | Recovery::Fail { .. } => self.reject(batch, answer.error, message()),
+            Recovery::Split => self.split_or_fail(batch, answer, now),
+            Recovery::Fail { .. } => self.reject_records(batch, answer),
             Recovery::Fatal => self.end_writing(batch, answer.error, message()),
         }
         self.settled(partition, batch, now);
@@ -158,7 +163,7 @@ impl Sender {
     }
 
     /// RTY-5, EXP-4: again after a wait, or the end.
-    fn retry_or_fail(
+    pub(super) fn retry_or_fail(
         &mut self,
         batch: u32,
         error: ErrorCode,
@@ -255,13 +260,18 @@ impl Sender {
     /// Fails the batch and, with idempotence, starts its partition's sequences again: its own
     /// numbers are used up.
     fn give_up(&mut self, batch: u32, error: SendError) {
+        self.give_up_sequence(batch);
+        self.fail(batch, error);
+    }
+
+    /// The batch will not be sent again, so its numbers are missing in the log.
+    pub(super) fn give_up_sequence(&mut self, batch: u32) {
         let state = self.batches.get(batch);
         let (sequenced, open) = (state.sequence.is_some(), state.open_attempt);
         let partition = &mut self.partitions[state.partition as usize];
         partition.settle(batch);
         partition.restart |= sequenced;
         partition.gap_open |= open;
-        self.fail(batch, error);
     }
 
     /// The verdict of a batch that failed, unless it has one.
@@ -275,20 +285,23 @@ impl Sender {
             self.counters.possibly_written += records;
         } else {
             self.counters.failed += records;
-            if state.order == NEVER_DRAINED && state.attempts == 0 {
+            if state.is_fresh() {
                 self.counters.never_sent += records;
             }
         }
         self.resolve(batch, Outcome::Failed(error));
     }
 
-    fn resolve(&mut self, batch: u32, outcome: Outcome) {
+    pub(super) fn resolve(&mut self, batch: u32, outcome: Outcome) {
         let state = self.batches.get_mut(batch);
         debug_assert!(!state.resolved, "one verdict per batch");
         state.resolved = true;
-        let sealed = state.sealed;
-        self.accumulator.resolved(&sealed);
-        self.verdicts.push_back(Verdict { cell: sealed.cell, records: sealed.records, outcome });
+        let (sealed, piece) = (state.sealed, state.piece);
+        if self.families.settle(piece) {
+            self.accumulator.resolved(&sealed);
+        }
+        let span = self.families.span(piece, sealed.records);
+        self.verdicts.push_back(Verdict { cell: sealed.cell, span, outcome });
         self.release_if_over(batch);
     }
 
@@ -298,13 +311,16 @@ impl Sender {
         if !state.resolved || state.in_flight {
             return;
         }
-        let sealed = state.sealed;
+        let (sealed, piece) = (state.sealed, state.piece);
         if self.accumulator.is_lent(&sealed) {
             // The frame's return brings it here again.
             return;
         }
         self.batches.remove(batch);
-        self.accumulator.release(&sealed);
+        match piece {
+            None => self.accumulator.release(&sealed),
+            Some(piece) => self.release_piece(piece, &sealed),
+        }
     }
 
     /// The connection of a request is gone, or the request took too long: its batches may have been
@@ -330,7 +346,7 @@ impl Sender {
     }
 
     /// EXP-1 to EXP-3: the batch was not acknowledged in time.
-    fn expire(&mut self, batch: u32, now: Instant) {
+    pub(super) fn expire(&mut self, batch: u32, now: Instant) {
         let state = self.batches.get(batch);
         let elapsed = now.saturating_duration_since(clock::from_nanos(state.sealed.opened_at));
         let cause = self.obstacle(batch);
@@ -344,7 +360,7 @@ impl Sender {
         }
     }
 
-    fn is_expired(&self, batch: u32, now: Instant) -> bool {
+    pub(super) fn is_expired(&self, batch: u32, now: Instant) -> bool {
         let opened = clock::from_nanos(self.batches.get(batch).sealed.opened_at);
         now >= opened + self.settings.delivery_timeout
     }

@@ -67,6 +67,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "clock",               // conversions only: see CLOCK_READS
             "config",              // times, sizes and counts of the settings
             "delivery::CellIndex", // resolves the promises of a batch
+            "delivery::Span",      // or of some of its records
             "error",               // the verdicts it hands out
             "ids",
             "metadata",

@@ -27,6 +27,8 @@ struct Partition {
 pub(super) struct Logs {
     /// The brokers have had batches of every producer, in every partition.
     pub(super) know_producers: bool,
+    /// The largest batch that the topics take, if there is a limit.
+    pub(super) bytes_max: Option<usize>,
     partitions: BTreeMap<(String, i32), Partition>,
 }
 
@@ -51,6 +53,10 @@ impl Logs {
 
     /// Appends a batch, or says why not.
     pub(super) fn append(&mut self, batch: &Batch) -> Said {
+        // A broker looks at this before it looks for duplicates.
+        if self.bytes_max.is_some_and(|most| batch.bytes > most) {
+            return Said::refused(ErrorCode::MessageTooLarge);
+        }
         let key = (batch.topic.clone(), batch.partition);
         let partition = self.partitions.entry(key).or_default();
         let offset = partition.values.len() as i64;

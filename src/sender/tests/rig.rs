@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::{Action, Outcome, Sender, SenderOptions};
+use super::super::{Action, Sender, SenderOptions};
 use super::wire::{self, Arrived, Said};
 use super::world::{Event, World, address_of};
 use crate::accumulator::Accumulator;
@@ -158,18 +158,7 @@ impl Rig {
             later.extend(self.world.perform(action));
         }
         while let Some(verdict) = self.sender.poll_verdict() {
-            let records = verdict.records;
-            match verdict.outcome {
-                Outcome::Acknowledged { base_offset, log_append_time } => {
-                    verdict.cell.acknowledge(
-                        base_offset,
-                        log_append_time,
-                        records,
-                        &mut Vec::new(),
-                    );
-                }
-                Outcome::Failed(error) => verdict.cell.fail(error, records, &mut Vec::new()),
-            }
+            verdict.hand_out(&mut Vec::new());
         }
         for action in later {
             match action {

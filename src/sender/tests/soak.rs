@@ -39,6 +39,8 @@ struct Weather {
     rejections: bool,
     /// Delivery timeouts are short enough to be met.
     expiry: bool,
+    /// Topics take batches of a certain size only, which changes now and then.
+    narrow: bool,
     /// A close with this much time ends the run in its middle.
     close_ms: Option<u64>,
 }
@@ -133,7 +135,7 @@ impl Soak {
     }
 
     fn misfortune(&mut self) {
-        match self.random.below(5) {
+        match self.random.below(6) {
             0 => {
                 let mut open: Vec<_> = self.rig.world.open.keys().copied().collect();
                 open.sort_by_key(|connection| (connection.slot, connection.generation));
@@ -152,6 +154,10 @@ impl Soak {
                 self.rig.world.refused.insert(address_of(broker));
             }
             3 => self.rig.world.refused.clear(),
+            4 if self.weather.narrow => {
+                let bytes_max = [Some(120), Some(280), Some(350), None][self.random.below(4)];
+                self.rig.world.logs.bytes_max = bytes_max;
+            }
             _ => self.rig.sender.handle_flush(self.sent as u64, self.rig.now),
         }
     }
@@ -221,9 +227,11 @@ impl Soak {
     }
 }
 
-fn soak(seed: u64, config: ConfigBuilder, weather: Weather) {
+/// Returns how many batches were split.
+fn soak(seed: u64, config: ConfigBuilder, weather: Weather) -> u64 {
     let idempotent = config.settings().unwrap().idempotence;
     let mut soak = Soak::new(seed, config, weather);
+    soak.rig.world.logs.bytes_max = weather.narrow.then_some(300);
     let mut steps = 0;
     while soak.sent < RECORDS && steps < 20_000 {
         soak.step();
@@ -240,6 +248,7 @@ fn soak(seed: u64, config: ConfigBuilder, weather: Weather) {
     soak.assert_logs(idempotent);
     assert_eq!(soak.rig.ended, weather.close_ms.is_some());
     assert!(weather.expiry || weather.close_ms.is_some() || soak.rig.count(ApiKey::Produce) > 0);
+    soak.rig.sender.counters().splits
 }
 
 /// `KURING_SOAK_SEEDS=100000` looks longer.
@@ -270,7 +279,7 @@ fn random_faults_and_short_timeouts_double_and_reorder_nothing() {
     for seed in 0..seeds() {
         println!("seed {seed}");
         let config = config().delivery_timeout(ms(700)).request_timeout(ms(400));
-        let weather = Weather { rejections: seed % 2 == 0, expiry: true, close_ms: None };
+        let weather = Weather { rejections: seed % 2 == 0, expiry: true, ..Weather::default() };
         soak(seed, config.buffer_memory(40_000), weather);
     }
 }
@@ -280,7 +289,8 @@ fn random_faults_without_idempotence_lose_nothing() {
     for seed in 0..seeds() {
         println!("seed {seed}");
         let config = config().idempotence(false).buffer_memory(40_000);
-        let weather = Weather { rejections: seed % 2 == 0, expiry: seed % 3 == 0, close_ms: None };
+        let weather =
+            Weather { rejections: seed % 2 == 0, expiry: seed % 3 == 0, ..Weather::default() };
         soak(seed, config.delivery_timeout(ms(2_000)).request_timeout(ms(500)), weather);
     }
 }
@@ -292,4 +302,26 @@ fn random_faults_during_a_close_leave_nothing_behind() {
         let weather = Weather { close_ms: Some(seed % 4 * 200), ..Weather::default() };
         soak(seed, config().buffer_memory(40_000).linger(ms(20)), weather);
     }
+}
+
+#[test]
+fn random_faults_and_splits_lose_double_and_reorder_nothing() {
+    let mut splits = 0;
+    for seed in 0..seeds() {
+        println!("seed {seed}");
+        let weather = Weather {
+            narrow: true,
+            rejections: seed % 4 == 1,
+            expiry: seed % 3 == 1,
+            close_ms: (seed % 5 == 4).then_some(seed % 4 * 100),
+        };
+        let config = config().linger(ms(10)).buffer_memory(40_000).idempotence(seed % 8 != 7);
+        let config = if weather.expiry {
+            config.delivery_timeout(ms(700)).request_timeout(ms(400))
+        } else {
+            config
+        };
+        splits += soak(seed, config, weather);
+    }
+    assert!(splits > seeds(), "there was something to split");
 }

@@ -10,7 +10,8 @@ use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_protocol::messages::produce_response::{
-    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse,
+    TopicProduceResponse,
 };
 use kafka_protocol::protocol::{
     Decodable, Encodable, HeaderVersion, StrBytes, decode_request_header_from_buffer,
@@ -60,6 +61,8 @@ pub(super) struct Batch {
     pub(super) producer_id: i64,
     pub(super) epoch: i16,
     pub(super) sequence: i32,
+    /// All its bytes.
+    pub(super) bytes: usize,
     pub(super) values: Vec<String>,
 }
 
@@ -145,6 +148,7 @@ fn produce_of(read: &oracle::ProduceRequest) -> Body {
     for topic in &read.topic_data {
         for sent in &topic.partition_data {
             let mut bytes = sent.records.clone().unwrap();
+            let batch_bytes = bytes.len();
             let set =
                 RecordBatchDecoder::decode(&mut bytes).expect("a batch whose checksum is right");
             assert!(bytes.is_empty(), "RBF-7: one batch per partition");
@@ -157,6 +161,7 @@ fn produce_of(read: &oracle::ProduceRequest) -> Body {
                 producer_id: first.producer_id,
                 epoch: first.producer_epoch,
                 sequence: first.sequence,
+                bytes: batch_bytes,
                 values: set.records.iter().map(|r| value(r.value.as_ref().unwrap())).collect(),
             });
         }
@@ -343,4 +348,31 @@ fn produce_response(
         response.responses.push(topic.with_partition_responses(vec![partition]));
     }
     response
+}
+
+/// The answer to a request of one batch that refuses it and names records: their places, and what
+/// is said about them.
+pub(super) fn record_errors_answer(
+    request: &Arrived,
+    error: ErrorCode,
+    message: Option<&str>,
+    named: &[(i32, Option<&str>)],
+) -> Vec<u8> {
+    let [batch] = request.batches() else { panic!("one batch") };
+    let of_record = |(place, message): &(i32, Option<&str>)| {
+        BatchIndexAndErrorMessage::default()
+            .with_batch_index(*place)
+            .with_batch_index_error_message(message.map(text))
+    };
+    let partition = PartitionProduceResponse::default()
+        .with_index(batch.partition)
+        .with_error_code(error.wire())
+        .with_base_offset(-1)
+        .with_error_message(message.map(text))
+        .with_record_errors(named.iter().map(of_record).collect());
+    let id = batch.topic_id.0.to_vec().try_into().unwrap();
+    let topic =
+        TopicProduceResponse::default().with_topic_id(id).with_partition_responses(vec![partition]);
+    let response = oracle::ProduceResponse::default().with_responses(vec![topic]);
+    framed(request, request.version, &response)
 }

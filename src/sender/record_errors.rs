@@ -1,0 +1,73 @@
+//! Answers that name the records which the broker did not like (KIP-467).
+//!
+//! The broker drops the batch whole; it names records only to say why. So each record fails: the
+//! named ones with what was said about them, the others with the advice to send them again.
+//!
+//! A place that the batch does not have says nothing about any record, and is passed over: that the
+//! batch was refused is clear without it, while to take the whole answer for a broken one would
+//! leave every batch of its request in doubt.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::produce::Answer;
+use super::{Outcome, Sender};
+use crate::error::SendError;
+use crate::protocol::error_code::ErrorCode;
+use crate::protocol::produce::RecordErrors;
+
+/// The errors, to be kept longer than the answer.
+pub(super) fn owned(errors: RecordErrors<'_>) -> Vec<(i32, Option<Arc<str>>)> {
+    errors.map(|(place, message)| (place, message.map(Into::into))).collect()
+}
+
+impl Sender {
+    /// The end of a batch that the broker refused, perhaps for some of its records.
+    pub(super) fn reject_records(&mut self, batch: u32, answer: &Answer) {
+        let state = self.batches.get(batch);
+        let names = matches!(answer.error, ErrorCode::InvalidRecord | ErrorCode::InvalidTimestamp);
+        let errors =
+            names.then(|| errors_of(answer, state.sealed.records, state.possibly_written()));
+        let Some(errors) = errors.filter(|errors| !errors.is_empty() && !state.resolved) else {
+            return self.reject(batch, answer.error, answer.message.clone());
+        };
+        self.give_up_sequence(batch);
+        self.fail_each(batch, errors);
+    }
+
+    fn fail_each(&mut self, batch: u32, errors: Vec<(u32, SendError)>) {
+        for (records, error) in &errors {
+            let count = match error.possibly_written() {
+                true => &mut self.counters.possibly_written,
+                false => &mut self.counters.failed,
+            };
+            *count += u64::from(*records);
+        }
+        self.resolve(batch, Outcome::FailedEach(errors));
+    }
+}
+
+/// An error for each run of a batch's records. Empty if none of them is named.
+fn errors_of(answer: &Answer, records: u32, possibly_written: bool) -> Vec<(u32, SendError)> {
+    let place = |place: i32| u32::try_from(place).ok().filter(|place| *place < records);
+    let errors = answer.record_errors.iter();
+    let named: BTreeMap<u32, &Option<Arc<str>>> =
+        errors.filter_map(|(at, message)| Some((place(*at)?, message))).collect();
+    // The code is that of the record if there is one alone; of several it may be that of another.
+    let code = if named.len() == 1 { answer.error } else { ErrorCode::InvalidRecord };
+    let others = SendError::InvalidBatch { code: answer.error, possibly_written };
+    let (mut runs, mut next) = (Vec::with_capacity(2 * named.len() + 1), 0);
+    for (at, message) in &named {
+        if *at > next {
+            runs.push((at - next, others.clone()));
+        }
+        let message = message.as_ref().or(answer.message.as_ref()).cloned();
+        runs.push((1, SendError::Rejected { code, message, possibly_written }));
+        next = at + 1;
+    }
+    if !named.is_empty() && next < records {
+        runs.push((records - next, others));
+    }
+    runs
+}
