@@ -10,6 +10,7 @@ mod closing;
 mod memory;
 mod retries;
 mod sending;
+mod splitting;
 mod starting;
 #[path = "../support/mod.rs"]
 mod support;
@@ -85,6 +86,10 @@ on_every_driver! {
     retries::ord_order_survives_an_answer_that_never_comes,
     retries::order_survives_a_storm_of_faults,
     retries::without_idempotence_and_one_in_flight_order_survives_too,
+    splitting::spl_1_batches_above_the_topics_limit_arrive_once_in_order_with_true_offsets,
+    splitting::spl_1_a_record_above_the_topics_limit_fails_and_its_neighbours_arrive,
+    splitting::spl_7_a_flush_and_a_close_wait_for_the_last_piece,
+    splitting::kip_467_named_records_fail_for_their_own_reason,
     closing::cls_1_a_graceful_close_sends_everything_and_refuses_more,
     closing::cls_3_a_forced_close_resolves_every_delivery,
     closing::cls_3_a_close_without_patience_and_without_broker_ends_at_once,
