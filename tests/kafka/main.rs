@@ -4,7 +4,8 @@
 //! Nothing is skipped silently: without Java they fail and say what to install.
 //!
 //! Reading order: content (what is sent) → traffic (who sends it) → ledger (what must be in the
-//! log) → the tests: volume, placement, sending, refusals, outages, closing.
+//! log) → the tests: volume, placement, sending, refusals, splitting, outages,
+//! closing.
 #![forbid(unsafe_code)]
 
 mod closing;
@@ -14,6 +15,7 @@ mod outages;
 mod placement;
 mod refusals;
 mod sending;
+mod splitting;
 #[path = "../support/mod.rs"]
 mod support;
 mod traffic;
@@ -56,6 +58,8 @@ on_every_version! {
     refusals::an_invalid_topic_name_is_refused,
     refusals::a_record_above_max_request_size_is_refused_before_it_is_sent,
     refusals::a_record_the_broker_finds_too_large_fails_alone,
+    splitting::spl_1_batches_above_max_message_bytes_arrive_once_in_order,
+    splitting::kip_467_a_record_without_key_in_a_compacted_topic_is_named,
     outages::a_producer_built_before_its_broker_runs_delivers_when_it_does,
     outages::records_survive_a_restart_of_the_only_broker_once_and_in_order,
     outages::records_survive_killed_leaders_once_and_in_order,
