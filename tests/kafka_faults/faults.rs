@@ -24,6 +24,15 @@ const fn fault(name: &'static str, way: Way, script: fn(&mut Scene<'_>)) -> Faul
 const IMPATIENT: &[(&str, &str)] =
     &[("delivery.timeout.ms", "6000"), ("request.timeout.ms", "3000")];
 
+/// Expires in the fault, too, after requests of some size have closed the windows.
+const BULKY: &[(&str, &str)] = &[
+    ("delivery.timeout.ms", "8000"),
+    ("request.timeout.ms", "6000"),
+    ("linger.ms", "400"),
+    ("batch.size", "131072"),
+    ("send.buffer.bytes", "8192"),
+];
+
 impl Fault {
     /// Whether every record that was accepted must be acknowledged: the fault is shorter than
     /// `delivery.timeout.ms`, and the topic stays.
@@ -59,7 +68,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         ..fault("proxy-hold-expire", Way::Proxies, ways::hold_answers_while_records_expire)
     },
     Fault {
-        properties: IMPATIENT,
+        properties: BULKY,
         ..fault("proxy-zero-window", Way::Proxies, ways::close_windows_while_records_expire)
     },
     fault("proxy-swizzle", Way::Proxies, ways::stop_one_after_the_other),

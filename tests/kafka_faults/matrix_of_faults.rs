@@ -105,6 +105,7 @@ fn play(stage: &mut Stage, line: Version, fault: &Fault, topic: &str, driver: &s
     let properties = [fault.properties, &[("kuring.driver", driver)]].concat();
     let producer = stage.producer(fault.way, &properties);
     let driver = producer.metrics().driver;
+    producer.blocking_warm_up(&[topic]).expect("the topic is there");
     let traffic = Traffic::start(&producer, topic, PARTITIONS);
     let (moves, rebirth, note) = (Vec::new(), None, String::new());
     let mut scene = Scene { stage, traffic: &traffic, topic, moves, rebirth, note };

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::scene::{REQUEST_TIMEOUT, Scene};
+use crate::support::deadline::Deadline;
 use crate::support::proxy::{Proxy, Weather};
 
 /// Long and uneven round trips.
@@ -67,13 +68,16 @@ pub(super) fn hold_answers_while_records_expire(scene: &mut Scene<'_>) {
 pub(super) fn close_windows_while_records_expire(scene: &mut Scene<'_>) {
     scene.progress();
     scene.stage.weather(Weather::HoldAll);
-    // Less than request.timeout.ms of this fault, so the first connections are still there.
-    scene.hold(Duration::from_secs(2));
-    let unsent: Vec<usize> = scene.stage.proxies.iter().flat_map(Proxy::unsent).collect();
-    assert!(!unsent.is_empty(), "no window is closed");
-    let (bytes, connections) = (unsent.iter().sum::<usize>(), unsent.len());
+    let mut closed = Vec::new();
+    let deadline = Deadline::after(Duration::from_secs(10));
+    while closed.len() < scene.stage.proxies.len() {
+        deadline.check(|| format!("three closed windows: {closed:?}"));
+        scene.hold(Duration::from_millis(100));
+        closed = scene.stage.proxies.iter().flat_map(Proxy::unsent).collect();
+    }
+    let (bytes, connections) = (closed.iter().sum::<usize>(), closed.len());
     scene.note = format!("{connections} windows closed before {bytes} bytes");
-    scene.hold(Duration::from_secs(7));
+    scene.hold(Duration::from_secs(11));
     scene.stage.weather(Weather::Clear);
     scene.progress();
 }
