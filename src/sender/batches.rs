@@ -23,6 +23,8 @@ pub(super) struct BatchState {
     pub(super) retry_at: Option<Instant>,
     /// Leader epoch of the last attempt (RTY-4).
     pub(super) leader_epoch: i32,
+    /// How often a newer leader has ended a wait of the batch (RTY-4).
+    pub(super) moves: u8,
     /// Topic id of the last attempt: which log it was for (TID-2).
     pub(super) topic_id: TopicId,
     /// An attempt ended without an answer that settles it: it may have been written.
@@ -54,6 +56,7 @@ impl BatchState {
             order: NEVER_DRAINED,
             retry_at: None,
             leader_epoch: -1,
+            moves: 0,
             topic_id: TopicId::ZERO,
             uncertain: false,
             open_attempt: false,

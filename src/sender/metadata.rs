@@ -47,6 +47,10 @@ impl MetadataTask {
     }
 }
 
+/// How many newer leaders a batch goes to without a wait. Brokers that name each other under ever
+/// newer epochs would have it run between them for ever.
+const MOVES_MAX: u8 = 16;
+
 /// How long a connection in the making, or one that is busy with a write, is waited for before
 /// another node is tried beside it. Where a host is gone nothing answers a connect, for ten seconds
 /// by default, and a stopped broker takes no bytes; one that is there needs a small part of this.
@@ -254,7 +258,9 @@ impl Sender {
         let partition = &mut self.partitions[index as usize];
         for &batch in partition.queue.iter().filter(|_| news != News::None) {
             let state = self.batches.get_mut(batch);
-            if news == News::MadeAgain || state.leader_epoch < partition.leader_epoch {
+            let moved = news == News::MadeAgain || state.leader_epoch < partition.leader_epoch;
+            if moved && state.retry_at.is_some() && state.moves < MOVES_MAX {
+                state.moves += 1;
                 state.retry_at = None;
             }
         }

@@ -264,7 +264,8 @@ fn f_19_not_leader_with_stale_metadata_does_not_spin_and_ends_with_the_truth() {
 
 #[test]
 fn f_19_brokers_that_name_each_other_do_not_spin() {
-    let mut rig = without_metadata(&[1]);
+    let mut rig = Rig::new(config(), &[1]);
+    rig.advance(ms(2_000));
     rig.send("t-0", "a");
     // Two brokers that each say that the other one leads, under the same epoch.
     let mut sent = 0;
@@ -279,6 +280,27 @@ fn f_19_brokers_that_name_each_other_do_not_spin() {
         rig.advance(ms(10));
     }
     assert!((10..=25).contains(&sent), "sent {sent} times in 10 s");
+}
+
+#[test]
+fn f_19_brokers_that_name_each_other_under_ever_newer_epochs_do_not_spin() {
+    let mut rig = Rig::new(config(), &[1]);
+    rig.advance(ms(2_000));
+    let a = rig.send("t-0", "a");
+    let (mut sent, end) = (0, rig.now + ms(10_000));
+    while rig.now < end {
+        while !rig.pending().is_empty() {
+            let request = rig.produce();
+            let other = 3 - request.broker;
+            sent += 1;
+            rig.redirect(&request, MOVED, &[(other, sent)], &[endpoint(other)]);
+        }
+        rig.advance(ms(10));
+    }
+    assert!((20..=40).contains(&sent), "sent {sent} times in 10 s");
+    rig.advance(ms(1_000));
+    rig.accept_next();
+    assert_eq!(rig.verdict(a), "offset 0");
 }
 
 #[test]
