@@ -22,7 +22,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, AtomicU64};
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -30,6 +30,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::clock;
 use crate::error::SendError;
+use crate::fork;
 use crate::park;
 use crate::record::{Acknowledged, RecordMetadata};
 
@@ -64,6 +65,8 @@ struct Cell {
     base_offset: AtomicI64,
     log_append_time: AtomicI64,
     resolved_at: AtomicU64,
+    /// The generation of the process that claimed it: a fork's copy touches it no more.
+    claimed_in: AtomicU32,
     shared: Mutex<Shared>,
 }
 
@@ -134,8 +137,15 @@ impl Cell {
             base_offset: AtomicI64::new(-1),
             log_append_time: AtomicI64::new(-1),
             resolved_at: AtomicU64::new(0),
+            claimed_in: AtomicU32::new(0),
             shared: Mutex::default(),
         })
+    }
+
+    /// Whether it was claimed before a fork that made this process. Its lock may be held by a
+    /// thread that is not here.
+    fn is_inherited(&self) -> bool {
+        self.claimed_in.load(Relaxed) != fork::generation()
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
@@ -164,6 +174,7 @@ impl CellIndex {
         let cell = index.cell();
         cell.shared().topic = Some(Arc::clone(topic));
         cell.partition.store(partition, Relaxed);
+        cell.claimed_in.store(fork::generation(), Relaxed);
         Some(index)
     }
 
@@ -282,6 +293,9 @@ impl CellIndex {
 
     fn free(self) {
         let cell = self.cell();
+        if cell.is_inherited() {
+            return;
+        }
         cell.state.store(PENDING, Relaxed);
         cell.shares.store(UNRESOLVED, Relaxed);
         {
@@ -348,12 +362,13 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Whether the verdict is there. One atomic load, except where the records of a batch have
+    /// Whether the verdict is there. Atomic loads only, except where the records of a batch have
     /// several verdicts.
     #[must_use]
     pub fn is_done(&self) -> bool {
         let cell = self.cell.cell();
         match cell.state.load(Acquire) {
+            _ if cell.is_inherited() => true,
             PARTS => cell.shared().part_of(self.ordinal).is_some(),
             state => state != PENDING,
         }
@@ -367,14 +382,16 @@ impl Delivery {
         }
     }
 
-    /// The verdict, if it is there. Does not block; the error case clones the error.
+    /// The verdict, if it is there. Does not block; the error case clones the error. What a fork's
+    /// child has inherited says [`SendError::Forked`].
     #[must_use]
     pub fn verdict(&self) -> Option<Result<Acknowledged, SendError>> {
         let cell = self.cell.cell();
         // Acquire: sees the result. Partner: the Release store in `resolve`.
         match cell.state.load(Acquire) {
-            PENDING => None,
+            PENDING if !cell.is_inherited() => None,
             ACKNOWLEDGED => Some(Ok(self.acknowledged(cell))),
+            _ if cell.is_inherited() => Some(Err(SendError::Forked { possibly_written: true })),
             PARTS => self.part_verdict(cell),
             _ => {
                 let error = cell.shared().error.clone();
@@ -426,6 +443,9 @@ impl Delivery {
 
     fn metadata(&self) -> Option<Result<RecordMetadata, SendError>> {
         let found = self.verdict()?;
+        if self.cell.cell().is_inherited() {
+            return Some(Err(SendError::Forked { possibly_written: true }));
+        }
         Some(found.map(|ack| {
             let topic = self.cell.cell().shared().topic.clone();
             RecordMetadata {

@@ -121,6 +121,14 @@ pub enum SendError {
         /// Whether the call was about a record that had been accepted.
         possibly_written: bool,
     },
+    /// This process is a fork's copy of the one that started the producer, which alone sends. Make
+    /// a producer of this process's own; fork before the first one, or call `exec` afterwards.
+    #[error("this process is a fork's copy of the producer's: make a producer here; {}",
+        written_text(*possibly_written))]
+    Forked {
+        /// Whether the record was accepted before the fork: then the parent has its verdict.
+        possibly_written: bool,
+    },
     /// A sender thread ended by a bug. Close this producer and make another one.
     #[error("a sender thread failed: close this producer; {}", written_text(*possibly_written))]
     SenderFailed {
@@ -141,6 +149,7 @@ impl SendError {
             | Self::Fatal { possibly_written, .. }
             | Self::Closed { possibly_written }
             | Self::OnSenderThread { possibly_written }
+            | Self::Forked { possibly_written }
             | Self::SenderFailed { possibly_written } => *possibly_written,
             Self::TooLarge { .. }
             | Self::InvalidField { .. }
@@ -166,6 +175,7 @@ impl SendError {
             Self::InvalidBatch { .. } => "invalid-batch",
             Self::Closed { .. } => "closed",
             Self::OnSenderThread { .. } => "on-sender-thread",
+            Self::Forked { .. } => "forked",
             Self::SenderFailed { .. } => "sender-failed",
         }
     }

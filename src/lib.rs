@@ -52,6 +52,9 @@
 //! - Memory is returned to the pool only when the broker has answered or the connection is gone,
 //!   *and* the kernel has given back every operation on it. Timeouts, close and panics resolve
 //!   deliveries early; they never release bytes early.
+//! - In the child of a `fork` without `exec` the parent's producers are inert: everything says
+//!   [`SendError::Forked`], `close` and drop do nothing, and the parent notices nothing. The child
+//!   may make producers of its own.
 //! - Memory is bounded: `buffer.memory` for records, and every length that a broker sends is
 //!   checked against the bytes that are there before anything is allocated for it.
 //!
@@ -118,14 +121,16 @@
 //! - `metadata`, `partitioner`: the snapshot; which partition a record goes to.
 //! - `delivery`, `error`, `record`: what users get and give.
 //! - `protocol`: the wire: bounded reader, encoders, record batches, error codes. Does no I/O.
-//! - `config`, `ids`, `clock`, `park`: settings, newtypes, the only clock, blocking on a future.
+//! - `config`, `ids`, `clock`, `park`, `fork`: settings, newtypes, the only clock, blocking on a
+//!   future, whether a fork made this process.
 //!
 //! A partition belongs to one shard for the producer's life, `(topic hash + partition) % shards`,
 //! so one thread owns its order, its sequence numbers and its retries. A shard connects to every
 //! broker that leads one of its partitions, and has a producer id of its own.
 //!
-//! `unsafe` stands in three files (the claimed ranges, the arena, the submissions to the kernel);
-//! each block names its obligation, what upholds it, and the test that would break.
+//! `unsafe` stands in four files (the claimed ranges, the arena, the submissions to the kernel, the
+//! page that a fork wipes); each block names its obligation, what upholds it, and the test that
+//! would break.
 //!
 //! # Reading order
 //!
@@ -143,6 +148,7 @@ pub mod delivery;
 #[doc(hidden)]
 pub mod driver;
 mod error;
+mod fork;
 #[doc(hidden)]
 pub mod ids;
 #[doc(hidden)]

@@ -17,6 +17,7 @@ use crate::delivery::Delivery;
 use crate::driver::dns;
 use crate::driver::probe::OpenError;
 use crate::error::SendError;
+use crate::fork::{self, Mark};
 use crate::metadata::{Cluster, PartitionDescription};
 use crate::metrics::Metrics;
 use crate::park;
@@ -102,8 +103,8 @@ pub(crate) struct Inner {
     pub(crate) settings: Arc<Settings>,
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) shards: Arc<[Arc<Shared>]>,
-    /// Payloads up to this need no exact size check.
-    pub(crate) record_bytes_sure: usize,
+    /// Payloads up to this need no exact size check. Wiped in a fork's copy, where nothing is sent.
+    pub(crate) record_bytes_sure: Mark,
     /// The largest batch that one shard's memory has room for.
     pub(crate) batch_bytes_max: usize,
     pub(crate) closed: AtomicBool,
@@ -180,6 +181,7 @@ impl Producer {
     /// As [`build`](ConfigBuilder::build).
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let bootstrap = resolve_bootstrap(&settings)?;
+        fork::generation();
         let placement = settings.placement()?.shards;
         let seed = clock::now_nanos();
         let seeds = placement.iter().zip(0..).map(|(cpu, number)| (*cpu, seed ^ (number << 48)));
@@ -221,6 +223,11 @@ impl Producer {
     #[must_use]
     pub fn topic(&self, name: &str) -> Topic {
         let inner = self.inner();
+        if inner.is_copy() {
+            // A lock may be held by a thread that is not here.
+            let entry = Cluster::default().entry(name);
+            return Topic::new(Arc::new(topic::Shared::new(entry)), Arc::clone(inner));
+        }
         let read = inner.topics.read().unwrap_or_else(PoisonError::into_inner);
         let known = read.get(name).cloned();
         drop(read);
@@ -262,6 +269,9 @@ impl Producer {
     }
 
     fn start_flush(&self) -> Finished {
+        if self.inner().is_copy() {
+            return Finished(Ticket::new(0));
+        }
         let shards = &self.inner().shards;
         let ticket = Ticket::new(shards.len());
         shards.iter().for_each(|shard| shard.command(Command::Flush(Arc::clone(&ticket))));
@@ -308,6 +318,9 @@ impl Producer {
     /// A topic is not known, refused or not allowed.
     pub async fn warm_up(&self, topics: &[&str]) -> Result<(), SendError> {
         let inner = self.inner();
+        if inner.is_copy() {
+            return Err(SendError::Forked { possibly_written: false });
+        }
         let mut partitions = vec![Vec::new(); inner.shards.len()];
         for name in topics {
             let topic = self.topic(name);
@@ -349,6 +362,8 @@ impl Producer {
     /// From a waker, which a sender thread runs, it waits for nothing: with patience 0 for the
     /// waker's own producer, as given for another one, and the totals are those of the moment
     /// (ACK-7). Closing once more from another thread waits for the end.
+    ///
+    /// In a fork's child it does nothing, and counts nothing: the producer is the parent's.
     pub fn close(&self, patience: Duration) -> Summary {
         self.inner().close(patience)
     }
@@ -377,8 +392,9 @@ impl Inner {
         };
         let starts = placement.into_iter().enumerate().map(start).collect();
         let batch_bytes_max = shards[0].accumulator.pool().batch_bytes_max();
+        let sure = Mark::new(batch_bytes_max.min(settings.request_bytes_max).max(1));
         let inner = Self {
-            record_bytes_sure: batch_bytes_max.min(settings.request_bytes_max),
+            record_bytes_sure: sure.map_err(StartError::Memory)?,
             batch_bytes_max,
             settings,
             cluster,
@@ -417,6 +433,9 @@ impl Inner {
     }
 
     fn close(&self, patience: Duration) -> Summary {
+        if self.is_copy() {
+            return Summary::default();
+        }
         let own = park::is_sender_of(shard::owner(&self.shards));
         self.start_close(if own { Duration::ZERO } else { patience });
         let mut ended = self.shards.iter().map(|shard| park::block_on(shard.ended()));
@@ -436,6 +455,9 @@ impl Inner {
 
 impl Drop for Handles {
     fn drop(&mut self) {
+        if self.0.is_copy() {
+            return;
+        }
         if park::is_sender() {
             // The last handle went with a task. The threads end by themselves.
             return self.0.start_close(DROP_PATIENCE);
@@ -454,6 +476,16 @@ impl Drop for Handles {
                 never_sent = summary.never_sent,
                 "a producer was dropped without close, and not all of its records were acknowledged"
             );
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.is_copy() {
+            // The threads are the parent's; there is nothing to detach from.
+            let threads = self.threads.get_mut().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(threads).into_iter().for_each(std::mem::forget);
         }
     }
 }

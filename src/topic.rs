@@ -371,11 +371,17 @@ impl Topic {
     #[inline]
     fn check(&self, record: &Record<'_>) -> Result<(), Blocked> {
         let rough = record.payload_bytes() + SURE_TO_FIT + 16 * record.headers.len();
-        if rough > self.producer.record_bytes_sure { self.check_exactly(record) } else { Ok(()) }
+        if rough > self.producer.record_bytes_sure.get() {
+            self.check_exactly(record)
+        } else {
+            Ok(())
+        }
     }
 
     #[cold]
     fn check_exactly(&self, record: &Record<'_>) -> Result<(), Blocked> {
+        // In a fork's copy nothing is sure to fit, so everything comes by here.
+        self.own_process()?;
         let length = |field: Option<&[u8]>| field.map(<[u8]>::len);
         let (key, value) = (length(record.key), length(record.value));
         let bytes = record_batch::upper_bound_bytes(key, value, record.headers);
@@ -393,8 +399,17 @@ impl Topic {
         Ok(())
     }
 
+    /// That this is no fork's copy of the process that started the producer.
+    fn own_process(&self) -> Result<(), SendError> {
+        let forked = SendError::Forked { possibly_written: false };
+        if self.producer.is_copy() { Err(forked) } else { Ok(()) }
+    }
+
     #[cold]
     fn unknown(&self) -> Blocked {
+        if let Err(error) = self.own_process() {
+            return Blocked::Rejected(error);
+        }
         if self.producer.is_closed() {
             return self.closed();
         }
@@ -493,6 +508,7 @@ impl<'a> MetadataWait<'a> {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        self.topic.own_process()?;
         let cluster = &self.topic.producer.cluster;
         // Joining before looking: news that comes in between wakes this call.
         cluster.wait(self.ticket, clock::to_nanos(self.deadline), context.waker());
@@ -527,7 +543,10 @@ impl<'a> MetadataWait<'a> {
 
 impl Drop for MetadataWait<'_> {
     fn drop(&mut self) {
-        self.topic.producer.cluster.leave(self.ticket);
+        // Not in a fork's copy: the lock may be held for ever.
+        if !self.topic.producer.is_copy() {
+            self.topic.producer.cluster.leave(self.ticket);
+        }
     }
 }
 
@@ -588,6 +607,7 @@ impl Sending<'_> {
                 Reserved::default()
             }
             Wait::Memory { shard, cost, ticket } => {
+                self.topic.own_process()?;
                 let waiters = &self.topic.producer.shards[*shard].accumulator.waiters;
                 let outcome = std::task::ready!(waiters.poll(*ticket, context));
                 let reserved = Reserved { shard: *shard, bytes: *cost, paced: false };
@@ -637,7 +657,9 @@ impl Future for Sending<'_> {
 
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
-        if let Wait::Memory { shard, ticket, .. } = self.wait {
+        if let Wait::Memory { shard, ticket, .. } = self.wait
+            && !self.topic.producer.is_copy()
+        {
             let accumulator = &self.topic.producer.shards[shard].accumulator;
             accumulator.waiters.leave(ticket, accumulator.pool());
             accumulator.nudge();
@@ -645,7 +667,18 @@ impl Drop for Sending<'_> {
     }
 }
 
+impl From<SendError> for Blocked {
+    fn from(error: SendError) -> Self {
+        Self::Rejected(error)
+    }
+}
+
 impl Inner {
+    /// Whether this is a fork's copy of the process that started the producer.
+    pub(crate) fn is_copy(&self) -> bool {
+        self.record_bytes_sure.is_copy()
+    }
+
     /// Whether `close` was called.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Acquire)

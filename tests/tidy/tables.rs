@@ -36,6 +36,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "driver::dns", // bootstrap names are resolved before a shard runs
             "driver::probe::OpenError", // shown to the user in `StartError`
             "error",
+            "fork",
             "metadata",
             "metrics",
             "park",
@@ -101,8 +102,9 @@ pub(crate) const LAYERS: &[Layer] = &[
         ],
     },
     Layer { modules: &["partitioner"], uses: &[] },
-    Layer { modules: &["delivery"], uses: &["clock", "error", "park", "record"] },
+    Layer { modules: &["delivery"], uses: &["clock", "error", "fork", "park", "record"] },
     Layer { modules: &["park"], uses: &[] },
+    Layer { modules: &["fork"], uses: &[] },
     Layer { modules: &["error"], uses: &["protocol::error_code"] },
     Layer { modules: &["record"], uses: &["protocol::record_batch"] },
     Layer { modules: &["protocol"], uses: &["ids"] },
@@ -116,6 +118,7 @@ pub(crate) const UNSAFE_CENSUS: &[(&str, usize)] = &[
     ("src/accumulator/batch.rs", 4),
     ("src/accumulator/buffer_pool.rs", 11),
     ("src/driver/tokio_uring.rs", 4),
+    ("src/fork.rs", 6),
 ];
 
 /// A path from outside the crate, or a module of it, and the only places that may name it.
