@@ -4,12 +4,13 @@
 //! Each test runs on every driver, as `epoll::name` and `tokio_uring::name`, and in a process of
 //! its own: afterwards the process has the threads and descriptors that it had before.
 //!
-//! Reading order: traces (what is counted) → states → callbacks → drops → broken.
-#![forbid(unsafe_code)]
+//! Reading order: traces (what is counted) → states → callbacks → drops → broken → forked.
+#![deny(unsafe_code)]
 
 mod broken;
 mod callbacks;
 mod drops;
+mod forked;
 mod states;
 #[path = "../support/mod.rs"]
 mod support;
@@ -70,4 +71,6 @@ on_every_driver! {
     broken::a_shard_that_panics_leaves_a_verdict_for_every_record,
     broken::a_shard_that_panics_lets_go_of_everyone_who_waits,
     broken::of_two_shards_the_other_one_goes_on,
+    forked::a_forks_child_has_an_inert_copy_and_the_parent_notices_nothing,
+    forked::a_childs_copies_of_the_sockets_keep_no_connection_open,
 }

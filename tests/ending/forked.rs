@@ -1,0 +1,193 @@
+//! Fork without exec: the child's copy of a producer is inert and says so, and the parent's own
+//! goes on as if nothing had happened.
+//!
+//! The child runs between fork and exec, where a test can have it without help from C; it may do
+//! anything there that a child without exec may do.
+#![expect(unsafe_code, reason = "a fork is unsafe: it copies one thread and all locks")]
+
+use std::fs;
+use std::future::Future;
+use std::io::{Read, Write, pipe};
+use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+
+use kafka_protocol::messages::ApiKey;
+use kuring::{Delivery, DriverChoice, Producer, Record, SendError, Summary, Topic, TrySendError};
+
+use crate::support::fake_broker::{FakeBroker, Gate, PATIENCE, Turn};
+use crate::support::rig::{builder, poll_once, run, verdict};
+use crate::traces::{sender_threads, settled};
+
+const BUFFER: u64 = 1472;
+const LARGE: [u8; 900] = [7; 900];
+
+/// Runs `body` in the child of a fork; fails with its panic, if it has one.
+fn in_child(body: impl FnMut() + Send + Sync + 'static) {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report");
+    let mut command = Command::new("true");
+    let (mut body, path) = (AssertUnwindSafe(body), report.clone());
+    // SAFETY: obligation: nothing in the child relies on a thread or a lock that was not copied.
+    // The producers do not, which is what is tested; the allocator is safe across forks.
+    let command = unsafe {
+        command.pre_exec(move || {
+            let told = match catch_unwind(AssertUnwindSafe(|| (*body)())) {
+                Ok(()) => "as it should be".to_owned(),
+                Err(panic) => match panic.downcast::<String>() {
+                    Ok(text) => *text,
+                    Err(_) => "a panic".to_owned(),
+                },
+            };
+            fs::write(&path, told)
+        })
+    };
+    assert!(command.status().unwrap().success());
+    assert_eq!(fs::read_to_string(&report).unwrap(), "as it should be", "what the child told");
+}
+
+type Mid = Pin<Box<dyn Future<Output = Result<Delivery, SendError>> + Send>>;
+
+/// What the parent holds at the time of the fork, each thing in the middle of something.
+struct Held {
+    deliveries: Vec<Delivery>,
+    memory: Mid,
+    metadata: Mid,
+    flush: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Held {
+    fn new(producer: &Producer, topic: &Topic) -> Self {
+        let acknowledged = topic.blocking_send(Record::new().value("before")).unwrap();
+        producer.blocking_flush();
+        let send = |_| topic.try_send(Record::new().value(&LARGE)).unwrap();
+        let mut deliveries: Vec<_> = (0..2).map(send).collect();
+        deliveries.insert(0, acknowledged);
+        let (full, missing, flushing) =
+            (topic.clone(), producer.topic("missing"), producer.clone());
+        let mut held = Self {
+            deliveries,
+            memory: Box::pin(async move { full.send(Record::new().value(&LARGE)).await }),
+            metadata: Box::pin(async move { missing.send(Record::new()).await }),
+            flush: Box::pin(async move { flushing.flush().await }),
+        };
+        assert!(poll_once(&mut held.memory).is_pending());
+        assert!(poll_once(&mut held.metadata).is_pending());
+        assert!(poll_once(&mut held.flush).is_pending());
+        held
+    }
+}
+
+fn forked<T>(possibly_written: bool) -> Result<T, SendError> {
+    Err(SendError::Forked { possibly_written })
+}
+
+/// Every call on a producer that a fork copied.
+fn check_copy(producer: &Producer, topic: &Topic, mut held: Held) {
+    let refused = SendError::Forked { possibly_written: false };
+    for topic in [topic, &producer.topic("t"), &producer.topic("unheard of")] {
+        let asked = topic.try_send(Record::new()).unwrap_err();
+        assert_eq!(asked, TrySendError::Rejected(refused.clone()));
+        assert_eq!(topic.blocking_send(Record::new()).map(drop), forked(false));
+        let mut many = Vec::new();
+        let records = [Record::new().value("a"); 3];
+        assert_eq!(topic.blocking_send_batch(&records, &mut many), forked(false));
+        let mut sending = Box::pin(topic.send(Record::new().partition(7)));
+        let polled = poll_once(&mut sending);
+        assert!(matches!(polled, Poll::Ready(Err(SendError::Forked { .. }))), "{polled:?}");
+    }
+    for mid in [&mut held.memory, &mut held.metadata] {
+        let polled = mid.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(polled, Poll::Ready(Err(SendError::Forked { .. }))), "{polled:?}");
+    }
+    for delivery in held.deliveries.drain(1..) {
+        assert!(delivery.is_done());
+        assert_eq!(delivery.verdict().unwrap().map(drop), forked(true));
+        assert_eq!(delivery.wait().map(drop), forked(true));
+    }
+    producer.blocking_flush();
+    assert_eq!(producer.blocking_warm_up(&["t"]), forked(false));
+    assert_eq!(producer.blocking_partitions_for("t").map(drop), forked(false));
+    assert_eq!(producer.metrics().shards, 1);
+    assert_eq!(producer.clone().close(PATIENCE), Summary::default());
+    assert_eq!(sender_threads(), 0, "there is one thread in a fork's child");
+    drop(held);
+}
+
+/// A producer with its memory full of records whose answers wait for the gate.
+fn full(driver: DriverChoice) -> (FakeBroker, Producer, Gate) {
+    let broker = FakeBroker::start(&[("t", 1), ("of the child", 1)]);
+    let small = builder(&broker, driver).batch_bytes(1024).buffer_memory(2 * BUFFER);
+    let producer = small.build().unwrap();
+    let gate = Gate::default();
+    let (closed, mut before) = (gate.clone(), 1);
+    broker.script(move |seen| match seen.api {
+        ApiKey::Produce if seen.topics == ["t"] && before > 0 => {
+            before -= 1;
+            Turn::Serve
+        }
+        ApiKey::Produce if seen.topics == ["t"] => Turn::Hold(closed.clone()),
+        _ => Turn::Serve,
+    });
+    (broker, producer, gate)
+}
+
+pub(crate) fn a_forks_child_has_an_inert_copy_and_the_parent_notices_nothing(driver: DriverChoice) {
+    let (broker, producer, gate) = full(driver);
+    let topic = producer.topic("t");
+    let held = Arc::new(Mutex::new(Some(Held::new(&producer, &topic))));
+    let bootstrap = broker.bootstrap();
+    let copies = Mutex::new(Some((producer.clone(), topic.clone())));
+    let copied = Arc::clone(&held);
+    in_child(move || {
+        let (producer, topic) = copies.lock().unwrap().take().unwrap();
+        let held = copied.lock().unwrap().take().unwrap();
+        check_copy(&producer, &topic, held);
+        drop((producer, topic));
+        // A producer of the child's own.
+        let own = crate::support::rig::builder_for(bootstrap.clone(), driver).build().unwrap();
+        let sent = own.topic("of the child").blocking_send(Record::new().value("from the child"));
+        assert_eq!(verdict(sent.unwrap()).unwrap().offset, Some(0));
+        assert_eq!(own.close(PATIENCE).acknowledged, 1);
+    });
+    // The parent: everything is as it was, and goes on.
+    let held = held.lock().unwrap().take().unwrap();
+    assert!(held.deliveries[1..].iter().all(|delivery| !delivery.is_done()));
+    gate.open();
+    let mut deliveries = held.deliveries;
+    deliveries.push(run("memory", held.memory).unwrap());
+    run("the flush", held.flush);
+    drop(held.metadata);
+    deliveries.push(topic.blocking_send(Record::new().value("afterwards")).unwrap());
+    let summary = producer.close(PATIENCE);
+    assert_eq!(summary, Summary { acknowledged: 5, ..Summary::default() });
+    settled(&producer, summary, deliveries);
+    assert_eq!(broker.state(|state| state.stored("t")), 5);
+    assert_eq!(broker.values("of the child", 0), ["from the child"]);
+}
+
+/// The child has a copy of every descriptor, and what the parent closes ends all the same.
+pub(crate) fn a_childs_copies_of_the_sockets_keep_no_connection_open(driver: DriverChoice) {
+    let (broker, producer, gate) = full(driver);
+    gate.open();
+    let topic = producer.topic("t");
+    verdict(topic.blocking_send(Record::new()).unwrap()).unwrap();
+    let (mut started, mut start) = pipe().unwrap();
+    let (mut stop, mut stopping) = pipe().unwrap();
+    let child = thread::spawn(move || {
+        in_child(move || {
+            start.write_all(&[1]).unwrap();
+            stop.read_exact(&mut [0]).unwrap();
+        });
+    });
+    started.read_exact(&mut [0]).unwrap();
+    verdict(topic.blocking_send(Record::new()).unwrap()).unwrap();
+    assert_eq!(producer.close(PATIENCE).acknowledged, 2);
+    broker.wait_for("the end of all connections", |state| (state.open == 0).then_some(()));
+    stopping.write_all(&[1]).unwrap();
+    child.join().unwrap();
+}
