@@ -245,7 +245,7 @@ pub(crate) struct Turn<D> {
     wakers: Vec<(u32, Waker)>,
     commands: Vec<Command>,
     busy_at: Instant,
-    /// No later than the last look at the sockets.
+    /// Before the last look at the sockets began.
     looked_at: Instant,
     /// When callers that wait have to be served again at the latest.
     serve_again_at: Option<u64>,
@@ -497,7 +497,8 @@ impl<D: Driver> Turn<D> {
                 }
             }
         });
-        self.looked_at = woken_at.unwrap_or(now);
+        // Not `woken_at`: between the look and that reading the process may have been stopped.
+        self.looked_at = now;
         self.busy_at = woken_at.unwrap_or(self.busy_at);
     }
 }

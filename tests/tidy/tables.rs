@@ -212,6 +212,18 @@ pub(crate) const HOMES: &[Home] = &[
         except: &[],
         instead: "record timestamps are `clock::wall_ms`",
     },
+    Home {
+        path: "rustix::time::clock_gettime",
+        files: &["src/clock.rs"],
+        except: &[],
+        instead: "take `now` as an argument, or ask `clock`",
+    },
+    Home {
+        path: "clock::wall_ms",
+        files: &["src/topic.rs"],
+        except: &[],
+        instead: "the wall clock may jump: it is for record timestamps, and decides nothing",
+    },
 ];
 
 /// Readings of the clock. Pure layers take time as an argument.
