@@ -4,7 +4,8 @@
 //! Each test runs on every driver, as `epoll::name` and `tokio_uring::name`, and in a process of
 //! its own: afterwards the process has the threads and descriptors that it had before.
 //!
-//! Reading order: traces (what is counted) → states → callbacks → drops → broken → forked.
+//! Reading order: traces (what is counted) → states → callbacks → drops → broken → forked →
+//! stopped.
 #![deny(unsafe_code)]
 
 mod broken;
@@ -12,6 +13,7 @@ mod callbacks;
 mod drops;
 mod forked;
 mod states;
+mod stopped;
 #[path = "../support/mod.rs"]
 mod support;
 mod traces;
@@ -73,4 +75,8 @@ on_every_driver! {
     broken::of_two_shards_the_other_one_goes_on,
     forked::a_forks_child_has_an_inert_copy_and_the_parent_notices_nothing,
     forked::a_childs_copies_of_the_sockets_keep_no_connection_open,
+    stopped::stopped_for_longer_than_the_request_timeout,
+    stopped::stopped_for_longer_than_the_delivery_timeout,
+    stopped::stopped_in_the_middle_of_a_turn,
+    stopped::exp_10_times_of_24_days_work,
 }
