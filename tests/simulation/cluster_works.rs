@@ -2,4 +2,5 @@
 #![forbid(unsafe_code)]
 #![allow(dead_code, reason = "the simulator uses more of the model than its tests do")]
 
+mod cluster;
 mod random;

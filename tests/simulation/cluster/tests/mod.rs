@@ -1,0 +1,2 @@
+//! The model against what real brokers are known to do.
+#![forbid(unsafe_code)]
