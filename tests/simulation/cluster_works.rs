@@ -4,3 +4,5 @@
 
 mod cluster;
 mod random;
+#[path = "cluster/tests/mod.rs"]
+mod tests;

@@ -47,13 +47,18 @@ fn writer(header: &Header) -> Writer {
     Writer::answer(header.correlation, header.is_flexible(), header.is_flexible())
 }
 
+/// Whether brokers of a line speak a request in its version.
+pub(super) fn speaks(line: Line, header: &Header) -> bool {
+    let versions = line.versions();
+    let of = versions.iter().find(|(api, ..)| *api == header.api);
+    of.is_some_and(|(_, min, max)| (*min..=*max).contains(&header.version))
+}
+
 /// An ApiVersions answer. Its header never has tags (KIP-511); whoever asks too new a version is
 /// answered in version 0, by newer brokers with what they do speak.
 pub(super) fn api_versions(header: &Header, line: Line, throttle_ms: i32) -> Vec<u8> {
     let versions = line.versions();
-    let is_spoken = versions
-        .iter()
-        .any(|(api, min, max)| *api == header.api && (*min..=*max).contains(&header.version));
+    let is_spoken = speaks(line, header);
     let flexible = is_spoken && header.is_flexible();
     let mut out = Writer::answer(header.correlation, false, flexible);
     out.i16(if is_spoken { codes::NONE } else { codes::UNSUPPORTED_VERSION });
@@ -141,7 +146,7 @@ fn write_endpoint(out: &mut Writer, endpoint: &Endpoint) {
 
 fn write_topic(out: &mut Writer, version: i16, topic: &Described<'_>) {
     out.i16(topic.code);
-    let name = topic.name.or((version < 12).then_some(""));
+    let name = topic.name.or(if version < 12 { Some("") } else { None });
     out.string(name);
     if version >= 10 {
         out.uuid(topic.image.map_or(0, |image| image.id));

@@ -127,9 +127,7 @@ impl Cluster {
         self.agenda.add(self.now + downtime, Event::Return { node, life });
         self.agenda.add(self.now + self.plan.session, Event::Notice { node, life });
         self.waiting.retain(|_, waiting| waiting.broker != node);
-        let ended = self.links.extract_if(.., |_, link| link.broker == node);
-        let ended: Vec<u64> = ended.filter(|(_, link)| !link.is_closed).map(|(id, _)| id).collect();
-        self.cuts.extend(ended);
+        self.cut_links_of(node);
         for place in self.places() {
             if let Some(replica) = self.partition_mut(place).replica_mut(node) {
                 replica.awaited.clear();

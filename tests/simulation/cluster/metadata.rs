@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use super::answers::{self, Described};
 use super::images::Image;
+use super::links::Step;
 use super::plan::FaultKind;
 use super::requests::{Header, Metadata, TopicRef};
-use super::{Cluster, Step, codes};
+use super::{Cluster, codes};
 
 impl Cluster {
     pub(super) fn api_versions(
@@ -51,6 +52,9 @@ impl Cluster {
         asked: &Metadata<'_>,
     ) -> Step {
         let throttle_ms = self.throttle();
+        if asked.topics.is_none() {
+            self.account.violation("a producer asks for all topics".into());
+        }
         if header.version >= 13 && self.faults.strikes(FaultKind::Rebootstrap) {
             let code = codes::REBOOTSTRAP_REQUIRED;
             let answer = answers::metadata(header, throttle_ms, &[], &[], code);

@@ -19,6 +19,7 @@ mod ending;
 mod faults;
 mod images;
 mod leaders;
+mod links;
 mod metadata;
 mod plan;
 mod produce;
@@ -28,25 +29,27 @@ mod requests;
 mod topics;
 mod wire;
 
-#[cfg(test)]
-mod tests;
-
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use crate::random::Random;
 use agenda::{Agenda, Event};
 use brokers::Broker;
 use images::Images;
+use links::{Link, Step};
 use plan::Faults;
 use produce::Waiting;
-use requests::Body;
 use topics::Topic;
 
-pub(crate) use account::{Account, Forgotten, LossCause, Lost, Success};
-pub(crate) use batch::{Head, Record, Stored};
-pub(crate) use ending::PartitionLog;
-pub(crate) use plan::{FaultKind, Line, Plan, TopicPlan};
+// The simulator and the tests of the model use different parts.
+#[allow(unused_imports, reason = "each target uses some of these")]
+pub(crate) use {
+    account::{Account, Forgotten, LossCause, Lost, Success},
+    batch::{Head, Record, Stored},
+    ending::{PartitionLog, named_counts},
+    plan::{FaultKind, Line, Plan, TopicPlan},
+    requests::{Seen, TopicRef, batches_of},
+};
 
 /// What a request leads to at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,27 +62,6 @@ pub(crate) enum Response {
     Silent,
     /// The broker closes the connection.
     Cut,
-}
-
-/// What handling a request leads to.
-enum Step {
-    Answer(Vec<u8>),
-    Silent,
-    Later,
-    Cut,
-}
-
-/// One connection of a client. A broker handles the requests of one after each other.
-#[derive(Debug)]
-struct Link {
-    broker: i32,
-    /// Whether ApiVersions was answered.
-    is_greeted: bool,
-    is_closed: bool,
-    /// The request that has no answer yet.
-    busy: Option<u64>,
-    /// Requests behind it; while one is held back, it is the first.
-    queue: VecDeque<(u64, Vec<u8>)>,
 }
 
 /// The cluster.
@@ -109,6 +91,8 @@ pub(crate) struct Cluster {
     out: Vec<(u64, u64, Vec<u8>)>,
     /// Connections to be cut.
     cuts: Vec<u64>,
+    /// Connections that brokers have cut and clients have not closed yet.
+    gone: BTreeSet<u64>,
 }
 
 impl Cluster {
@@ -134,6 +118,7 @@ impl Cluster {
             account: Account::new(),
             out: Vec::new(),
             cuts: Vec::new(),
+            gone: BTreeSet::new(),
         };
         for planned in 0..plan.topics.len() {
             if !plan.topics[planned].is_automatic {
@@ -156,7 +141,7 @@ impl Cluster {
         now: u64,
     ) -> Response {
         self.advance(now);
-        if !self.broker(broker).is_up {
+        if !self.broker(broker).is_up || self.gone.contains(&connection) {
             return Response::Cut;
         }
         self.account.requests += 1;
@@ -188,23 +173,6 @@ impl Cluster {
         if self.out.is_empty() && self.cuts.is_empty() { self.agenda.next() } else { self.now }
     }
 
-    /// Connections that brokers have closed since the last call.
-    pub(crate) fn take_cuts(&mut self, out: &mut Vec<u64>) {
-        out.append(&mut self.cuts);
-    }
-
-    /// The client has closed a connection, or the network has. What the broker has begun goes on;
-    /// what it has not read it may still handle (a zombie).
-    pub(crate) fn connection_closed(&mut self, connection: u64) {
-        let Some(link) = self.links.get_mut(&connection) else { return };
-        link.is_closed = true;
-        if link.busy.is_none() {
-            self.links.remove(&connection);
-        } else if !link.queue.is_empty() && !self.faults.strikes(plan::FaultKind::Zombie) {
-            link.queue.clear();
-        }
-    }
-
     pub(crate) fn account(&self) -> &Account {
         &self.account
     }
@@ -227,7 +195,7 @@ impl Cluster {
         match event {
             Event::Handle { connection } => self.handle_queued(connection),
             Event::Deliver { connection, ticket, answer } => {
-                self.deliver(connection, ticket, answer)
+                self.finish(connection, ticket, Step::Answer(answer));
             }
             Event::Expire { ticket } => self.expire(ticket),
             Event::Fetch { place, node } => self.fetch(place, node),
@@ -236,7 +204,7 @@ impl Cluster {
             Event::Unclean { place, node } => self.take_unclean(place, node),
             Event::Notice { node, life } => {
                 let broker = self.broker(node);
-                if broker.life == life && !(broker.is_up && !broker.is_cut_off) {
+                if broker.life == life && (!broker.is_up || broker.is_cut_off) {
                     self.notice(node);
                 }
             }
@@ -257,157 +225,5 @@ impl Cluster {
             Event::Create { planned } => self.create_again(planned),
             Event::Fault(kind) => self.strike(kind),
         }
-    }
-
-    /// Handles a request that is the next of its connection, or holds it back.
-    fn start(&mut self, connection: u64, ticket: u64, frame: &[u8]) -> Step {
-        if self.faults.strikes(FaultKind::SlowRequest) {
-            let wait = self.faults.of(FaultKind::SlowRequest).magnitude(1_000_000, 60_000_000_000);
-            self.agenda.add(self.now + wait, Event::Handle { connection });
-            if let Some(link) = self.links.get_mut(&connection) {
-                link.busy = Some(ticket);
-                link.queue.push_front((ticket, frame.to_vec()));
-            }
-            return Step::Later;
-        }
-        self.handle(connection, ticket, frame)
-    }
-
-    fn handle(&mut self, connection: u64, ticket: u64, frame: &[u8]) -> Step {
-        let Some(link) = self.links.get_mut(&connection) else { return Step::Silent };
-        let (broker, is_greeted) = (link.broker, link.is_greeted);
-        link.busy = Some(ticket);
-        let step = match self.read(broker, is_greeted, frame) {
-            Err(wrong) => {
-                self.account.violation(wrong);
-                Step::Cut
-            }
-            Ok((header, Body::ApiVersions)) => {
-                if let Some(link) = self.links.get_mut(&connection) {
-                    link.is_greeted = true;
-                }
-                self.api_versions(connection, broker, ticket, &header)
-            }
-            Ok((header, Body::Metadata(asked))) => {
-                self.metadata(connection, broker, ticket, &header, &asked)
-            }
-            Ok((header, Body::InitProducerId)) => {
-                self.init_producer_id(connection, ticket, &header)
-            }
-            Ok((header, Body::Produce(asked))) => {
-                self.produce(connection, broker, ticket, header, &asked)
-            }
-        };
-        if !matches!(step, Step::Later) {
-            self.rest(connection);
-        }
-        step
-    }
-
-    /// A request in terms of what the broker speaks.
-    fn read<'a>(
-        &self,
-        broker: i32,
-        is_greeted: bool,
-        frame: &'a [u8],
-    ) -> Result<(requests::Header, Body<'a>), String> {
-        let malformed = || format!("a malformed request to {broker}");
-        let (header, reader) = requests::header(frame).ok_or_else(malformed)?;
-        let is_greeting = header.api == requests::API_VERSIONS;
-        if !is_greeted && !is_greeting {
-            return Err(format!("{header:?} to {broker} before ApiVersions"));
-        }
-        let versions = self.broker(broker).line.versions();
-        let is_spoken = versions
-            .iter()
-            .any(|(api, min, max)| *api == header.api && (*min..=*max).contains(&header.version));
-        if is_greeting && !is_spoken {
-            return Ok((header, Body::ApiVersions));
-        }
-        if !is_spoken {
-            return Err(format!("{header:?}, which broker {broker} does not speak"));
-        }
-        let body = requests::body(&header, reader)
-            .ok_or_else(|| format!("{header:?}: {}", malformed()))?;
-        Ok((header, body))
-    }
-
-    /// The answer to a request is there: it leaves now, later or never.
-    fn conclude(&mut self, connection: u64, ticket: u64, answer: Vec<u8>) -> Step {
-        if self.faults.strikes(FaultKind::Withheld) {
-            return Step::Later;
-        }
-        if self.faults.strikes(FaultKind::CutAfter) {
-            return Step::Cut;
-        }
-        if self.faults.strikes(FaultKind::LateAnswer) {
-            let wait = self.faults.of(FaultKind::LateAnswer).magnitude(1_000_000, 120_000_000_000);
-            self.agenda.add(self.now + wait, Event::Deliver { connection, ticket, answer });
-            return Step::Later;
-        }
-        Step::Answer(answer)
-    }
-
-    /// Answers the produce requests whose verdicts are complete.
-    fn settle(&mut self) {
-        while let Some(ticket) = self.complete.pop_front() {
-            let Some(waiting) = self.waiting.get(&ticket) else { continue };
-            let connection = waiting.connection;
-            let step = self.answer_produce(ticket);
-            self.finish(connection, ticket, step);
-        }
-    }
-
-    fn deliver(&mut self, connection: u64, ticket: u64, answer: Vec<u8>) {
-        self.finish(connection, ticket, Step::Answer(answer));
-    }
-
-    fn handle_queued(&mut self, connection: u64) {
-        let Some(link) = self.links.get_mut(&connection) else { return };
-        if let Some((ticket, frame)) = link.queue.pop_front() {
-            let step = self.handle(connection, ticket, &frame);
-            self.finish(connection, ticket, step);
-        }
-    }
-
-    /// Ends a request that had to wait, and goes on with those behind it.
-    fn finish(&mut self, connection: u64, mut ticket: u64, mut step: Step) {
-        loop {
-            let Some(link) = self.links.get_mut(&connection) else { return };
-            match step {
-                Step::Later => return,
-                Step::Answer(answer) if !link.is_closed => {
-                    self.out.push((connection, ticket, answer))
-                }
-                Step::Answer(_) | Step::Silent => {}
-                Step::Cut => {
-                    if !link.is_closed {
-                        self.cuts.push(connection);
-                    }
-                    self.links.remove(&connection);
-                    return;
-                }
-            }
-            self.rest(connection);
-            let Some(link) = self.links.get_mut(&connection) else { return };
-            let Some((next, frame)) = link.queue.pop_front() else { return };
-            ticket = next;
-            step = self.start(connection, ticket, &frame);
-        }
-    }
-
-    /// A connection has no request in the broker, for now.
-    fn rest(&mut self, connection: u64) {
-        let Some(link) = self.links.get_mut(&connection) else { return };
-        link.busy = None;
-        if link.is_closed && link.queue.is_empty() {
-            self.links.remove(&connection);
-        }
-    }
-}
-
-impl Link {
-    fn new(broker: i32) -> Self {
-        Self { broker, is_greeted: false, is_closed: false, busy: None, queue: VecDeque::new() }
     }
 }

@@ -7,11 +7,12 @@ use super::account::Success;
 use super::agenda::{Event, Place};
 use super::answers::{self, Verdict};
 use super::batch::{self, Head, Stored};
+use super::links::Step;
 use super::plan::FaultKind;
 use super::producers::Check;
 use super::replica::Awaited;
 use super::requests::{Header, Produce, Sent, TopicRef};
-use super::{Cluster, Step, codes};
+use super::{Cluster, codes};
 
 const MILLISECOND: u64 = 1_000_000;
 
