@@ -264,7 +264,7 @@ impl CellIndex {
         let settled = |ordinal: u32| ordinal.wrapping_sub(span.first) < span.records;
         wakers.extend(shared.wakers.extract_if(.., |(ordinal, _)| settled(*ordinal)));
         drop(shared);
-        wakers.drain(..).for_each(|(_, waker)| waker.wake());
+        wakers.drain(..).for_each(|(_, waker)| park::wake(waker));
         if last {
             self.give_up(UNRESOLVED - i64::from(span.of));
         }
