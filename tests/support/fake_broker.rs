@@ -46,6 +46,8 @@ pub(crate) enum Turn {
     /// Carry it out, never answer, and read nothing more before the gate is open: once the buffers
     /// of both sides are full, the client sees a receive window of zero.
     Stall(Gate),
+    /// Carry it out, answer, and read nothing more before the gate is open.
+    Deaf(Gate),
     /// Carry it out; change the answer's bytes.
     Mangle(Change<Vec<u8>>),
     /// Carry it out; change the answer, which is one to a produce request.

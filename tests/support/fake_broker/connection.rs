@@ -135,6 +135,10 @@ impl Connection {
                 stalled = Some(closed);
                 None
             }
+            Turn::Deaf(closed) => {
+                stalled = Some(closed);
+                Some(asked.encode(&asked.serve(&mut state, None)))
+            }
             Turn::Mangle(change) => {
                 let mut bytes = asked.encode(&asked.serve(&mut state, None));
                 change(&mut bytes);
