@@ -125,6 +125,12 @@ pub(super) fn check(bytes: &[u8]) -> Result<Head, String> {
     Ok(head)
 }
 
+/// The value of the first record of a batch that was checked.
+pub(super) fn first_value(bytes: &[u8]) -> Option<&[u8]> {
+    let (_, _, value) = record(&mut Reader::new(&bytes[HEADER_BYTES..], false), 0)?;
+    value
+}
+
 fn check_records(head: &Head, mut reader: Reader<'_>) -> Result<(), String> {
     let mut max_timestamp = i64::MIN;
     for ordinal in 0..head.count {

@@ -26,6 +26,8 @@ mod produce;
 mod producers;
 mod replica;
 mod requests;
+#[allow(dead_code, reason = "the model's own tests have no wire to listen to")]
+pub(crate) mod tap;
 mod topics;
 mod wire;
 
