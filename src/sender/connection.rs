@@ -105,7 +105,19 @@ impl Sender {
         }
         self.counters.connections += 1;
         self.nodes[index as usize].link = Link::Greeting;
+        self.nodes[index as usize].greet_with = None;
         self.greet(index, ApiKey::ApiVersions.versions().max, now);
+    }
+
+    /// Greets with the version that the broker named, once the first greeting's frame is back.
+    fn greet_again(&mut self, index: u32, now: Instant) {
+        let node = &mut self.nodes[index as usize];
+        if node.link == Link::Greeting
+            && !node.writing
+            && let Some(version) = node.greet_with.take()
+        {
+            self.greet(index, version, now);
+        }
     }
 
     fn greet(&mut self, index: u32, version: i16, now: Instant) {
@@ -171,6 +183,12 @@ impl Sender {
         if !complete {
             return;
         }
+        self.greet_again(index, now);
+        let node = &mut self.nodes[index as usize];
+        if node.is_idle() {
+            self.arm_node(index);
+        }
+        let node = &mut self.nodes[index as usize];
         let silent = node.in_flight.iter().position(|request| !request.answers);
         if let Some(request) = silent.and_then(|at| node.in_flight.remove(at)) {
             self.settle_unanswered(&request.entries, now);
@@ -269,7 +287,9 @@ impl Sender {
             let ours = ApiKey::ApiVersions.versions();
             let named = answer.range(ApiKey::ApiVersions);
             let version = named.and_then(|theirs| negotiate(ours, theirs)).unwrap_or(0);
-            self.greet(index, version.min(request.version - 1), now);
+            let node = &mut self.nodes[index as usize];
+            node.greet_with = Some(version.min(request.version - 1));
+            self.greet_again(index, now);
             return Ok(());
         }
         if answer.error != ErrorCode::None {
@@ -387,7 +407,7 @@ impl Sender {
             Link::Down => node.retry_at,
             Link::Connecting(until) => Some(until),
             Link::Greeting | Link::Up => {
-                let idle = idle_max.filter(|_| node.in_flight.is_empty());
+                let idle = idle_max.filter(|_| node.is_idle());
                 let request = node.in_flight.front().map(|request| request.deadline);
                 // A connection that rests is not idle, and a new one would not know of the rest.
                 let idle = idle.map(|idle| node.used_at + idle);
@@ -413,8 +433,7 @@ impl Sender {
             }
             Link::Greeting | Link::Up => {
                 let late = node.in_flight.front().is_some_and(|request| request.deadline <= now);
-                let idle = node.in_flight.is_empty()
-                    && node.ready.is_empty()
+                let idle = node.is_idle()
                     && node.throttled_until.is_none_or(|until| until <= now)
                     && idle_max.is_some_and(|idle| node.used_at + idle <= now);
                 if late {

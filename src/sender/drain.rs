@@ -83,7 +83,8 @@ impl Sender {
         let batch_bytes = self.gather(index, &mut entries, now);
         if entries.is_empty() {
             self.spare_entries.push(entries);
-            return;
+            // What was ready has expired: the connection may be idle now.
+            return self.arm_node(index);
         }
         let Some(version) = self.produce_version(index, &entries) else {
             return self.refuse(entries, now);

@@ -89,6 +89,8 @@ pub(super) struct Node {
     pub(super) retry_at: Option<Instant>,
     pub(super) throttled_until: Option<Instant>,
     pub(super) versions: Versions,
+    /// The version for a second greeting, while the first one's frame is still in the driver.
+    pub(super) greet_with: Option<i16>,
     pub(super) correlation: CorrelationId,
     pub(super) in_flight: VecDeque<Request>,
     /// Whether a frame is in the driver.
@@ -119,6 +121,7 @@ impl Node {
             retry_at: None,
             throttled_until: None,
             versions: Versions::default(),
+            greet_with: None,
             correlation: CorrelationId::default(),
             in_flight: VecDeque::new(),
             writing: false,
@@ -144,6 +147,11 @@ impl Node {
     /// A bootstrap address, not a known broker (MD-13).
     pub(super) fn is_bootstrap(&self) -> bool {
         self.id.0 < 0
+    }
+
+    /// Whether nothing is under way on the connection and nothing waits for it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight.is_empty() && self.ready.is_empty() && !self.writing
     }
 
     /// Whether a request may be handed to the driver now.

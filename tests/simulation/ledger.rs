@@ -57,6 +57,8 @@ pub(crate) struct Ledger {
     /// How long the process has been suspended so far.
     pub(crate) suspended: u64,
     next_order: u32,
+    /// Whether a record had its verdict when it was accepted.
+    pub(crate) has_old: bool,
     /// What else the application was told: why calls failed, by name.
     pub(crate) refusals: std::collections::BTreeMap<String, u64>,
 }
@@ -68,8 +70,12 @@ fn verdict_of(delivery: &Delivery) -> Option<Verdict> {
     })
 }
 
+/// The name of what ends a producer.
+pub(crate) const FATAL: &str = "fatal";
+
 fn failure(error: &SendError) -> Verdict {
-    let name = error.kind_name().to_owned();
+    let is_fatal = matches!(error, SendError::Fatal { .. });
+    let name = if is_fatal { FATAL } else { error.kind_name() }.to_owned();
     match error.possibly_written() {
         true => Verdict::PossiblyWritten(name),
         false => Verdict::NotWritten(name),
@@ -102,6 +108,8 @@ impl Ledger {
         });
         if is_kept {
             self.open.push(place);
+            // A call that takes many records may return when the first have their verdicts.
+            self.has_old |= self.entries[place].delivery.as_ref().is_some_and(Delivery::is_done);
         }
         place
     }
@@ -124,6 +132,7 @@ impl Ledger {
 
     /// Looks at the deliveries that had no verdict; returns the places of those that have now.
     pub(crate) fn look(&mut self) -> Vec<usize> {
+        self.has_old = false;
         let mut resolved = Vec::new();
         let entries = &mut self.entries;
         self.open.retain(|place| {

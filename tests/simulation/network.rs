@@ -613,6 +613,16 @@ impl Network {
         self.links.values().filter(|link| link.client != Side::Closed).count()
     }
 
+    /// Brokers learn of ends that the network kept from them, as they do after some minutes.
+    pub(crate) fn close_forgotten(&mut self) {
+        let is_forgotten = |link: &Link| {
+            link.client == Side::Closed && link.up.queue.is_empty() && link.broker_is_open
+        };
+        let ids: Vec<u64> =
+            self.links.iter().filter(|(_, link)| is_forgotten(link)).map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| self.close_at_broker(id));
+    }
+
     /// Whether nothing is under way to a broker any more.
     pub(crate) fn is_quiet(&self) -> bool {
         self.links.values().all(|link| link.up.queue.is_empty() && !link.broker_is_open)

@@ -11,7 +11,7 @@ use kuring::{Delivery, Producer, Record, SendError, Topic, TrySendError};
 
 use crate::agenda::{Agenda, MILLISECOND, SECOND, What};
 use crate::faults::{Chance, Fault};
-use crate::ledger::{Keep, Ledger, Offer, Verdict, Verdicts};
+use crate::ledger::{FATAL, Keep, Ledger, Offer, Verdict, Verdicts};
 use crate::random::Random;
 use crate::scenario::Work;
 use crate::stamp::{BYTES_MIN, Stamp};
@@ -72,13 +72,14 @@ impl Task {
     }
 
     /// One record to every partition, and as often as it takes to be acknowledged: the producer
-    /// still works. Returns what did not work.
-    pub(crate) async fn probe(mut self, attempts: u32) -> Vec<String> {
+    /// still works. Returns what did not work within `nanos` after the first try.
+    pub(crate) async fn probe(mut self, nanos: u64) -> Vec<String> {
         let mut failed = Vec::new();
+        let until = self.app.agenda.now() + nanos;
         let topics: Vec<u64> = self.app.topics.iter().map(|(_, partitions)| *partitions).collect();
         for (topic, partitions) in topics.into_iter().enumerate() {
             for partition in 0..partitions as i32 {
-                if let Err(last) = self.probe_partition(topic, partition, attempts).await {
+                if let Err(last) = self.probe_partition(topic, partition, until).await {
                     failed.push(format!("topic {topic} partition {partition}: {last}"));
                 }
             }
@@ -90,29 +91,35 @@ impl Task {
         &mut self,
         topic: usize,
         partition: i32,
-        attempts: u32,
+        until: u64,
     ) -> Result<(), String> {
-        let mut last = String::new();
-        for _ in 0..attempts {
+        let mut pause = MILLISECOND;
+        loop {
             let stamp = self.next_stamp(topic, partition);
             let offer = Offer { stamp, key: None, value: stamp.value(BYTES_MIN) };
-            match self.app.topics[topic].0.send(record(&offer)).await {
+            let last = match self.app.topics[topic].0.send(record(&offer)).await {
                 Ok(delivery) => {
                     let place = self.accept(&offer, delivery, Keep::ToTheEnd);
                     let ledger = Rc::clone(&self.app.ledger);
                     Verdicts { ledger, place }.await;
                     match &self.app.ledger.borrow().entries[place].verdict {
                         Some(Verdict::Acknowledged { .. }) => return Ok(()),
-                        other => last = format!("{other:?}"),
+                        // Only close is left after that.
+                        Some(Verdict::NotWritten(name)) if name == FATAL => return Ok(()),
+                        other => format!("{other:?}"),
                     }
                 }
                 Err(error) => {
                     self.refuse(&offer, error.kind_name());
-                    last = error.to_string();
+                    error.to_string()
                 }
+            };
+            if self.app.agenda.now() > until {
+                return Err(last);
             }
+            self.sleep(pause).await;
+            pause = (2 * pause).min(10 * SECOND);
         }
-        Err(last)
     }
 
     async fn sleep(&self, nanos: u64) {

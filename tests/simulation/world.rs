@@ -40,8 +40,11 @@ const SLACK: u64 = 2 * SECOND;
 const CLOSE_SLACK: u64 = 12 * SECOND;
 /// Turns in a row that find nothing to do and will not wait: a shard in a loop.
 const IDLE_TURNS_MAX: u32 = 20_000;
-/// How often a probe may fail in each partition before the producer counts as stuck.
-const PROBES: u32 = 6;
+/// In a cluster that is well, everything has ended after this time.
+const CALM_NANOS: u64 = 4 * 3_600 * SECOND;
+/// For how long probes may fail before the producer counts as stuck. A broker may have asked for a
+/// rest of five minutes before it became well.
+const PROBE_NANOS: u64 = 600 * SECOND;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -103,6 +106,9 @@ pub(crate) struct World {
     pub(crate) has_panicked: bool,
     tick_at: u64,
     verdicts_seen: u64,
+    /// Verdicts and offers at the last look after all became well, and when that must be over.
+    calm_progress: (u64, usize),
+    calm_until: u64,
     /// Completion cells that an earlier run of this thread lost by a violation.
     pub(crate) cells_before: i64,
     probe_failures: Rc<RefCell<Vec<String>>>,
@@ -164,6 +170,8 @@ impl World {
             has_panicked: false,
             tick_at: u64::MAX,
             verdicts_seen: 0,
+            calm_progress: (0, 0),
+            calm_until: u64::MAX,
             cells_before: simulation::cells_in_use(),
             probe_failures: Rc::default(),
             report: Report::default(),
@@ -353,7 +361,7 @@ impl World {
         let seen = metrics.acknowledged + metrics.failed + metrics.possibly_written;
         let now = self.agenda.now();
         let mut ledger = self.app.ledger.borrow_mut();
-        if seen != self.verdicts_seen {
+        if seen != self.verdicts_seen || ledger.has_old {
             self.verdicts_seen = seen;
             for place in ledger.look() {
                 let entry = &ledger.entries[place];
@@ -381,6 +389,9 @@ impl World {
             self.tasks[number].future = Some(future);
         } else {
             trace!(self.agenda, "task {number} is over");
+        }
+        if self.app.ledger.borrow().has_old {
+            self.look_at_verdicts();
         }
     }
 
@@ -429,8 +440,10 @@ impl World {
         if chance.strikes(Fault::Suspend) {
             let nanos = chance.of(Fault::Suspend).magnitude(MILLISECOND, 60 * SECOND);
             trace!(self.agenda, "the process is suspended for {nanos}");
-            self.suspended_until = self.agenda.now() + nanos;
-            self.app.ledger.borrow_mut().suspended += nanos;
+            let until = self.suspended_until.max(self.agenda.now());
+            let longer = (self.agenda.now() + nanos).saturating_sub(until);
+            self.suspended_until = until + longer;
+            self.app.ledger.borrow_mut().suspended += longer;
         }
         if chance.strikes(Fault::WallJump) {
             let random = chance.of(Fault::WallJump);
@@ -453,10 +466,15 @@ impl World {
         network.cluster.heal();
         network.heal();
         network.cut_by_brokers();
+        self.calm_until = self.agenda.now() + CALM_NANOS;
+        self.agenda.after(self.calm_bound(), What::Deadline);
+    }
+
+    /// In a cluster that is well, something ends within this time.
+    fn calm_bound(&self) -> u64 {
         let settings = &self.scenario.settings;
         let longest = settings.delivery_timeout + settings.max_block + settings.request_timeout;
-        let bound = nanos_of(longest) + 60 * SECOND;
-        self.agenda.after(bound, What::Deadline);
+        nanos_of(longest) + 60 * SECOND
     }
 
     // The end.
@@ -484,6 +502,13 @@ impl World {
             None if self.phase == Phase::Calm => {
                 let busy = self.tasks.iter().filter(|task| task.future.is_some()).count();
                 let open = ledger.unresolved();
+                // A task goes on when its records have their verdicts, so one wait follows another.
+                let done = (self.verdicts_seen, ledger.entries.len());
+                if done != self.calm_progress && self.agenda.now() < self.calm_until {
+                    self.calm_progress = done;
+                    let bound = self.calm_bound();
+                    return self.agenda.after(bound, What::Deadline);
+                }
                 panic!("{busy} calls and {open} records have not ended in a cluster that is well");
             }
             None => {}
@@ -522,6 +547,7 @@ impl World {
             // What brokers have not read yet may still be written.
             self.heal();
             let mut network = self.network.borrow_mut();
+            network.close_forgotten();
             network.sweep();
             if network.is_quiet() {
                 self.phase = Phase::Over;
@@ -554,7 +580,7 @@ impl World {
         let task = Task::new(number, self.scenario.random(999), &self.app);
         let failures = Rc::clone(&self.probe_failures);
         self.spawn(Box::pin(async move {
-            let failed = task.probe(PROBES).await;
+            let failed = task.probe(PROBE_NANOS).await;
             *failures.borrow_mut() = failed;
         }));
     }

@@ -47,6 +47,12 @@ impl Cluster {
                 self.create_again(planned);
             }
         });
+        for topic in 0..self.topics.len() {
+            let planned = self.plan.topics[self.topics[topic].planned].partitions;
+            while self.topics[topic].is_live && self.topics[topic].partitions.len() < planned {
+                self.add_partition(topic);
+            }
+        }
         for place in self.places() {
             let replicas = &mut self.partition_mut(place).replicas;
             replicas.iter_mut().for_each(|replica| replica.stuck_until = 0);

@@ -151,6 +151,10 @@ impl Cluster {
         let is_in_sync = leading.view.isr.contains(&node);
         if !is_in_sync {
             self.grow_isr(place, leader, node);
+            // The leader may not have heard yet how things stand; a follower goes on fetching.
+            if !self.partition(place).decided.isr.contains(&node) {
+                self.fetch_at(place, node, now + 50 * MILLISECOND);
+            }
         }
         self.advance_high(place, leader);
     }
