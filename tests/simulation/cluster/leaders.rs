@@ -128,8 +128,15 @@ impl Cluster {
         replica.is_fetching = false;
         let (leader, epoch, stuck_until) =
             (replica.view.leader, replica.view.epoch, replica.stuck_until);
-        // Whoever is told later that there is a leader fetches then.
-        if !is_linked || !is_live || leader < 0 || leader == node || !self.is_linked(leader) {
+        if !is_live {
+            return;
+        }
+        if !is_linked || leader < 0 || leader == node || !self.is_linked(leader) {
+            // Whoever is told later that there is a leader fetches then; at the latest when all is
+            // well.
+            if self.is_healed && leader != node {
+                self.fetch_at(place, node, now + 50 * MILLISECOND);
+            }
             return;
         }
         if stuck_until > now {
@@ -151,10 +158,10 @@ impl Cluster {
         let is_in_sync = leading.view.isr.contains(&node);
         if !is_in_sync {
             self.grow_isr(place, leader, node);
-            // The leader may not have heard yet how things stand; a follower goes on fetching.
-            if !self.partition(place).decided.isr.contains(&node) {
-                self.fetch_at(place, node, now + 50 * MILLISECOND);
-            }
+        }
+        // The leader may not have heard yet how things stand; a follower goes on fetching.
+        if !self.partition(place).decided.isr.contains(&node) {
+            self.fetch_at(place, node, now + 50 * MILLISECOND);
         }
         self.advance_high(place, leader);
     }
@@ -213,6 +220,8 @@ impl Cluster {
             partition.decided.isr.retain(|node| !late.contains(node));
             self.publish_from(place, leader);
             self.advance_high(place, leader);
+            // They go on fetching, and come back once they have caught up.
+            late.iter().for_each(|node| self.fetch_soon(place, *node));
         }
         if late.len() < behind.len() {
             self.check_isr_later(place);
