@@ -5,8 +5,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::cluster::Head;
 use crate::cluster::tap::{self, Carried};
 use crate::stamp::Stamp;
+use crate::trace::is_told;
 
 /// Kafka's brokers remember so many batches of a producer.
 const BATCHES_IN_FLIGHT_MAX: usize = 5;
@@ -65,7 +67,12 @@ impl Wiretap {
         };
         self.requests += u64::from(request.is_produce);
         for carried in &request.carried {
-            flight.batches.push(self.batch(carried, &flight));
+            let (place, generation) = self.batch(carried, &flight);
+            if is_told() {
+                let Head { sequence, count, .. } = carried.head;
+                println!("{:15}{place:?} of {generation:?}: {sequence}, {count} records", "");
+            }
+            flight.batches.push((place, generation));
         }
         let flights = self.flights.entry(link).or_default();
         flights.push_back(flight);
