@@ -46,6 +46,9 @@ pub struct TopicSnapshot {
     /// The id of the topic of this name before it was made again; zero if it was not. A broker that
     /// lags behind may still tell it (MD-7).
     pub former_id: TopicId,
+    /// How many answers in a row told the former id. Enough of them, and it is this one that was
+    /// the old one: it came from a broker that lagged behind.
+    pub doubts: u32,
     /// By partition number, without gaps.
     pub partitions: Vec<PartitionDescription>,
 }
@@ -228,6 +231,7 @@ impl Merged {
         let Some((id, former_id, known)) = self.identify(&name, topic.id) else {
             // MD-7: this broker has not heard yet that the topic was made again.
             self.incomplete = true;
+            self.doubt(&name);
             return;
         };
         let mut changed = known.is_none() || self.snapshot.topic(&name).is_none();
@@ -254,8 +258,16 @@ impl Merged {
         }
         self.changed |= changed;
         self.snapshot.gone.remove(&name);
-        let found = TopicSnapshot { id, former_id, partitions };
+        let found = TopicSnapshot { id, former_id, doubts: 0, partitions };
         self.snapshot.topics.insert(name, Arc::new(found));
+    }
+
+    /// An answer about the topic told its former id.
+    fn doubt(&mut self, name: &Arc<str>) {
+        let Snapshot { topics, gone, .. } = &mut self.snapshot;
+        if let Some(topic) = topics.get_mut(name).or_else(|| gone.get_mut(name)) {
+            Arc::make_mut(topic).doubts += 1;
+        }
     }
 
     /// The topic's id and former id after an answer that told `told`, and the topic as it is known
@@ -268,7 +280,7 @@ impl Merged {
             return Some((told, TopicId::ZERO, None));
         };
         let same = [known.id, TopicId::ZERO].contains(&told);
-        if !same && told == known.former_id {
+        if !same && told == known.former_id && known.doubts < DOUBTS_MAX {
             return None;
         }
         if same || known.id == TopicId::ZERO {
@@ -280,6 +292,9 @@ impl Merged {
         Some((told, known.id, None))
     }
 }
+
+/// So many answers in a row are not all from brokers that lag behind.
+const DOUBTS_MAX: u32 = 5;
 
 /// A topic as it is known, if it is.
 type Known = Option<Arc<TopicSnapshot>>;
@@ -374,6 +389,31 @@ mod tests {
             Snapshot::default().merge(answer(1, vec![partition(0, 1, 5)]), |_| true).unwrap();
         let again = first.snapshot.merge(answer(2, vec![partition(0, 2, 0)]), |_| true).unwrap();
         assert_eq!(leader(&again), Some(BrokerId(2)));
+    }
+
+    /// A topic that is made again twice, and a stale answer about the life in between: what looked
+    /// new was old.
+    #[test]
+    fn tid_3_an_id_that_is_told_again_and_again_is_the_present_one() {
+        let told = |snapshot: &Snapshot, id, epoch| {
+            snapshot.merge(answer(id, vec![partition(0, id.into(), epoch)]), |_| true).unwrap()
+        };
+        let current = told(&Snapshot::default(), 3, 0).snapshot;
+        let mut misled = told(&current, 2, 4);
+        assert_eq!(leader(&misled), Some(BrokerId(2)));
+        for _ in 0..DOUBTS_MAX {
+            misled = told(&misled.snapshot, 3, 1);
+            assert_eq!((leader(&misled), misled.incomplete), (Some(BrokerId(2)), true));
+        }
+        let found = told(&misled.snapshot, 3, 1);
+        assert_eq!((leader(&found), found.incomplete), (Some(BrokerId(3)), false));
+        // One that lags behind is not believed, if others tell the present id in between.
+        let mut steady = found;
+        for _ in 0..3 * DOUBTS_MAX {
+            steady = told(&steady.snapshot, 2, 9);
+            steady = told(&steady.snapshot, 3, 1);
+            assert_eq!(leader(&steady), Some(BrokerId(3)));
+        }
     }
 
     #[test]

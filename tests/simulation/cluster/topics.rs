@@ -4,7 +4,8 @@
 use std::rc::Rc;
 
 use super::agenda::{Event, Place};
-use super::plan::TopicPlan;
+use super::account::Forgotten;
+use super::plan::{Line, TopicPlan};
 use super::replica::{Replica, View};
 use super::{Cluster, codes};
 
@@ -67,6 +68,13 @@ impl Cluster {
         let name: Rc<str> = name.into();
         let id = u128::from(self.random.next()) << 64 | u128::from(self.random.next() | 1);
         let index = self.topics.len();
+        // Where brokers are asked by name, what was sent for the old topic arrives in the new one,
+        // which knows nobody yet.
+        let was_there = self.topics.iter().any(|topic| topic.planned == planned);
+        if was_there && self.plan.lines.iter().any(|line| *line != Line::V4_3) {
+            let forgotten = |partition| Forgotten { topic: id, partition, before: 0, at: self.now };
+            self.account.forgotten.extend((0..partitions.max(1) as i32).map(forgotten));
+        }
         self.topics.push(Topic {
             name: Rc::clone(&name),
             id,
