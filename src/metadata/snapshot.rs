@@ -46,8 +46,8 @@ pub struct TopicSnapshot {
     /// The id of the topic of this name before it was made again; zero if it was not. A broker that
     /// lags behind may still tell it (MD-7).
     pub former_id: TopicId,
-    /// How many answers in a row told the former id. Enough of them, and it is this one that was
-    /// the old one: it came from a broker that lagged behind.
+    /// How many answers in a row told the former id, or older leader epochs. Enough of them, and it
+    /// is what is known that was wrong: it came from a broker that lagged behind a topic's end.
     pub doubts: u32,
     /// By partition number, without gaps.
     pub partitions: Vec<PartitionDescription>,
@@ -235,12 +235,16 @@ impl Merged {
             return;
         };
         let mut changed = known.is_none() || self.snapshot.topic(&name).is_none();
+        let doubts = known.as_ref().map_or(0, |known| known.doubts);
+        let mut doubted = false;
         let known = known.as_ref().map_or(&[][..], |known| &known.partitions);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
             self.incomplete |= partition.error.refreshes_metadata();
             let old = usize::try_from(partition.index).ok().and_then(|index| known.get(index));
-            let (description, newer) = newest(old, partition);
+            let older = old.is_some_and(|old| is_older(&partition, old));
+            doubted |= older && doubts < DOUBTS_MAX;
+            let (description, newer) = newest(old, partition, older && doubts < DOUBTS_MAX);
             changed |= newer;
             partitions.push(description);
         }
@@ -257,8 +261,10 @@ impl Merged {
             partitions.extend_from_slice(&known[partitions.len()..]);
         }
         self.changed |= changed;
+        self.incomplete |= doubted;
+        let doubts = if doubted { doubts + 1 } else { 0 };
         self.snapshot.gone.remove(&name);
-        let found = TopicSnapshot { id, former_id, doubts: 0, partitions };
+        let found = TopicSnapshot { id, former_id, doubts, partitions };
         self.snapshot.topics.insert(name, Arc::new(found));
     }
 
@@ -294,20 +300,23 @@ impl Merged {
 }
 
 /// So many answers in a row are not all from brokers that lag behind.
-const DOUBTS_MAX: u32 = 5;
+const DOUBTS_MAX: u32 = 8;
 
 /// A topic as it is known, if it is.
 type Known = Option<Arc<TopicSnapshot>>;
 
-/// MD-7: the leader epoch of a partition never goes back; an older answer leaves what is known.
+/// MD-7: whether an answer is older than what is known of a partition.
+fn is_older(new: &PartitionMetadata, old: &PartitionDescription) -> bool {
+    new.leader_epoch >= 0 && new.leader_epoch < old.leader_epoch
+}
+
+/// The partition after an answer, and whether that is news. One that is doubted changes nothing.
 fn newest(
     old: Option<&PartitionDescription>,
     new: PartitionMetadata,
+    is_doubted: bool,
 ) -> (PartitionDescription, bool) {
-    if let Some(old) = old
-        && new.leader_epoch >= 0
-        && new.leader_epoch < old.leader_epoch
-    {
+    if let Some(old) = old.filter(|_| is_doubted) {
         return (old.clone(), false);
     }
     let description = PartitionDescription {

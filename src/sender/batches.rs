@@ -23,6 +23,8 @@ pub(super) struct BatchState {
     pub(super) retry_at: Option<Instant>,
     /// Leader epoch of the last attempt (RTY-4).
     pub(super) leader_epoch: i32,
+    /// Highest leader epoch of the attempts that were lost.
+    pub(super) lost_epoch: i32,
     /// How often a newer leader has ended a wait of the batch (RTY-4).
     pub(super) moves: u8,
     /// Topic id of the last attempt: which log it was for (TID-2).
@@ -56,6 +58,7 @@ impl BatchState {
             order: NEVER_DRAINED,
             retry_at: None,
             leader_epoch: -1,
+            lost_epoch: -1,
             moves: 0,
             topic_id: TopicId::ZERO,
             uncertain: false,
@@ -92,6 +95,7 @@ impl BatchState {
     pub(super) fn set_uncertain(&mut self) {
         self.uncertain = true;
         self.open_attempt = true;
+        self.lost_epoch = self.lost_epoch.max(self.leader_epoch);
     }
 
     /// Where it stands among the drained batches of its partition.

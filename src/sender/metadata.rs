@@ -66,6 +66,10 @@ pub(super) enum News {
     MadeAgain,
 }
 
+/// The first version of Metadata whose leader epochs never go back while a topic lives. Before, a
+/// broker that lags behind could tell old leaders under new epochs.
+const RELIABLE_EPOCHS_FROM: i16 = 9;
+
 /// Whom to send a request that any broker can answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Choice {
@@ -176,7 +180,12 @@ impl Sender {
         body: &[u8],
         now: Instant,
     ) -> Result<(), WireError> {
-        let answer = metadata::decode_response(request.version, body)?;
+        let mut answer = metadata::decode_response(request.version, body)?;
+        if request.version < RELIABLE_EPOCHS_FROM {
+            // MD-7: what cannot be ordered is taken as it comes.
+            let partitions = answer.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+            partitions.for_each(|partition| partition.leader_epoch = -1);
+        }
         let throttle = u64::try_from(answer.throttle_ms).unwrap_or(0);
         self.throttle(index, throttle, request.version >= 6, now);
         if answer.error != ErrorCode::None {

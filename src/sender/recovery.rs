@@ -68,8 +68,8 @@ pub(super) fn recovery(code: ErrorCode) -> Recovery {
         E::RequestTimedOut | E::NotEnoughReplicasAfterAppend => RETRY_UNCERTAIN,
         // With acks=all these also answer what was appended and then waited for followers, when the
         // broker stops leading (a shutdown does it), loses its disk or its replica meanwhile. Seen
-        // for the first of these with 3.9.2: the next leader knows the batch as a duplicate. A topic
-        // may be deleted meanwhile, too. The last is made here, when a connection ends.
+        // for the first of these with 3.9.2: the next leader knows the batch as a duplicate. A
+        // topic may be deleted meanwhile, too. The last is made here, when a connection ends.
         E::NotLeaderOrFollower
         | E::KafkaStorageError
         | E::UnknownTopicOrPartition

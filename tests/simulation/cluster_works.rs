@@ -2,4 +2,7 @@
 #![forbid(unsafe_code)]
 #![allow(dead_code, reason = "the simulator uses more of the model than its tests do")]
 
+mod cluster;
 mod random;
+#[path = "cluster/tests/mod.rs"]
+mod tests;

@@ -1,7 +1,7 @@
 //! The network between shards and brokers, and the driver that each shard has of it.
 //!
 //! A link is one connection. Its bytes move in pieces, later than they were sent, at the pace of
-//! the faults: the client's side, the broker's side and what is under way between them are separate,
+//! the faults: the client's side, the broker's side and what is under way between them are apart,
 //! so that each may end without the others.
 #![forbid(unsafe_code)]
 
@@ -93,13 +93,6 @@ struct Link {
     life: u64,
     /// How the client's side ends.
     end: (Step, io::ErrorKind),
-}
-
-/// Which way bytes flow.
-#[derive(Clone, Copy, Debug)]
-enum Way {
-    Up,
-    Down,
 }
 
 #[derive(Debug)]

@@ -57,7 +57,10 @@ fn run_one(scenario: Scenario) -> Result<Report, String> {
 
 fn listen_to_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let text = panic.payload_as_str().unwrap_or("a panic without words");
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let text = text.unwrap_or("a panic without words");
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         LAST_PANIC.set(format!("{text}\n    at {place}"));
         if trace::is_told() && std::env::var_os("RUST_BACKTRACE").is_some() {

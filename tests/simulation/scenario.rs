@@ -6,7 +6,7 @@ use std::time::Duration;
 use kuring::{Acks, ConfigBuilder, Settings};
 
 use crate::agenda::{MILLISECOND, SECOND};
-use crate::cluster::{FaultKind, Plan};
+use crate::cluster::Plan;
 use crate::faults::{Either, Rates};
 use crate::random::Random;
 
@@ -86,11 +86,6 @@ impl Scenario {
     /// The faults that the run has.
     pub(crate) fn faults(&self) -> Vec<Either> {
         Either::all().filter(|kind| self.is_on(*kind)).collect()
-    }
-
-    /// Whether the cluster has a kind of fault.
-    pub(crate) fn has(&self, kind: FaultKind) -> bool {
-        self.plan.rate(kind) > 0
     }
 }
 

@@ -161,7 +161,9 @@ impl Wiretap {
     /// A frame comes back: what is not answered is over by that.
     pub(crate) fn returns(&mut self, link: u64) {
         let Some(flights) = self.flights.get_mut(&link) else { return };
-        if let Some(flight) = flights.pop_back_if(|flight| flight.is_silent) {
+        if flights.back().is_some_and(|flight| flight.is_silent)
+            && let Some(flight) = flights.pop_back()
+        {
             land(&mut self.flying, &flight);
         }
     }

@@ -158,7 +158,7 @@ fn md_7_a_broker_that_has_not_heard_of_the_new_topic_is_not_believed() {
     refresh(&mut rig);
     assert_eq!(rig.cluster.snapshot().topic("t").unwrap().id, id);
     let before = rig.count(ApiKey::Metadata);
-    rig.advance(ms(2_000));
+    rig.advance(ms(500));
     assert!(rig.count(ApiKey::Metadata) > before, "it is asked again");
     rig.send("t-0", "a");
     assert_eq!(rig.accept_next(), "2: t-0 7000/0@0 [a]");

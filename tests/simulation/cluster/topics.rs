@@ -3,8 +3,8 @@
 
 use std::rc::Rc;
 
-use super::agenda::{Event, Place};
 use super::account::Forgotten;
+use super::agenda::{Event, Place};
 use super::plan::{Line, TopicPlan};
 use super::replica::{Replica, View};
 use super::{Cluster, codes};
