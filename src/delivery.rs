@@ -21,9 +21,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crossbeam_utils::CachePadded;
@@ -33,9 +31,12 @@ use crate::error::SendError;
 use crate::fork;
 use crate::park;
 use crate::record::{Acknowledged, RecordMetadata};
+use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use crate::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64};
+use crate::sync::{Mutex, MutexGuard, shared_static};
 
-const CELLS_PER_CHUNK: usize = 1024;
-const CHUNKS_MAX: usize = 4096;
+const CELLS_PER_CHUNK: usize = if cfg!(kuring_loom) { 2 } else { 1024 };
+const CHUNKS_MAX: usize = if cfg!(kuring_loom) { 2 } else { 4096 };
 /// What the shares of an unresolved cell start from: more than deliveries can ever be given up.
 const UNRESOLVED: i64 = 1 << 40;
 
@@ -45,10 +46,14 @@ const FAILED: u8 = 2;
 /// Some records have their verdict, perhaps all: the parts tell which.
 const PARTS: u8 = 3;
 
-static CHUNKS: [OnceLock<Box<[CachePadded<Cell>]>>; CHUNKS_MAX] =
-    [const { OnceLock::new() }; CHUNKS_MAX];
-/// Free cells. Taken and given back once per batch.
-static FREE: Mutex<FreeCells> = Mutex::new(FreeCells { cells: Vec::new(), chunks: 0 });
+shared_static! {
+    static CHUNKS: [OnceLock<Box<[CachePadded<Cell>]>>; CHUNKS_MAX] =
+        [const { OnceLock::new() }; CHUNKS_MAX];
+}
+shared_static! {
+    /// Free cells. Taken and given back once per batch.
+    static FREE: Mutex<FreeCells> = Mutex::new(FreeCells { cells: Vec::new(), chunks: 0 });
+}
 
 struct FreeCells {
     cells: Vec<u32>,
@@ -491,6 +496,9 @@ impl Drop for Delivery {
         self.cell.give_up(1);
     }
 }
+
+#[cfg(all(test, kuring_loom))]
+mod models;
 
 #[cfg(test)]
 mod tests {

@@ -123,6 +123,7 @@
 //! - `protocol`: the wire: bounded reader, encoders, record batches, error codes. Does no I/O.
 //! - `config`, `ids`, `clock`, `park`, `fork`: settings, newtypes, the only clock, blocking on a
 //!   future, whether a fork made this process.
+//! - `sync`: the atomics and locks of the lock-free files, which models can watch.
 //!
 //! A partition belongs to one shard for the producer's life, `(topic hash + partition) % shards`,
 //! so one thread owns its order, its sequence numbers and its retries. A shard connects to every
@@ -167,6 +168,7 @@ mod shard;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub mod simulation;
+mod sync;
 mod topic;
 
 pub use config::{Acks, Affinity, ConfigBuilder, ConfigError, DriverChoice, Settings};

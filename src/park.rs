@@ -11,7 +11,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+
+use crate::sync::thread::{self, Thread};
+use crate::sync::thread_local;
 
 struct Unpark(Thread);
 
@@ -28,6 +30,9 @@ impl Wake for Unpark {
 thread_local! {
     /// One waker per thread, so that blocking calls allocate nothing after the first.
     static WAKER: Waker = Waker::from(Arc::new(Unpark(thread::current())));
+}
+
+std::thread_local! {
     /// Whose sender thread this is; 0 for everybody else's.
     static SENDER_OF: Cell<usize> = const { Cell::new(0) };
 }

@@ -11,10 +11,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -29,6 +27,12 @@ use crate::metadata::Cluster;
 use crate::metrics::Published;
 use crate::park;
 use crate::sender::{Action, Sender, SenderOptions};
+use crate::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use crate::sync::atomic::{AtomicBool, AtomicUsize};
+use crate::sync::{Mutex, MutexGuard};
+
+#[cfg(all(test, kuring_loom))]
+mod models;
 
 /// A turn that begins so long after the last look at the sockets looks again before it judges.
 const LATE: Duration = Duration::from_millis(10);
@@ -142,6 +146,17 @@ impl Shared {
             }
         }
         finish(command);
+    }
+
+    /// The thread is over: what was asked of it too late. From now on commands finish at once.
+    fn end(&self) -> Vec<Command> {
+        let (left, woken) = {
+            let mut commands = self.commands();
+            let woken = self.ended.count_down();
+            (std::mem::take(&mut *commands), woken)
+        };
+        woken.into_iter().for_each(park::wake);
+        left
     }
 
     /// Ends when the shard's thread has.
@@ -317,12 +332,7 @@ impl<D: Driver> Turn<D> {
             }));
         }
         self.shared.published.store(&self.sender.counters());
-        let (left, woken) = {
-            let mut commands = self.shared.commands();
-            let woken = self.shared.ended.count_down();
-            (std::mem::take(&mut *commands), woken)
-        };
-        woken.into_iter().for_each(park::wake);
+        let left = self.shared.end();
         left.into_iter().chain(self.commands.drain(..)).for_each(finish);
         self.tickets.iter().for_each(|(_, ticket)| ticket.finish_one());
     }

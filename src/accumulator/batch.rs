@@ -20,8 +20,6 @@
 #![expect(unsafe_code, reason = "claimed ranges of one buffer; see `Why unsafe`")]
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
 
 use crossbeam_utils::CachePadded;
 
@@ -29,6 +27,8 @@ use super::buffer_pool::{BufferIndex, BufferPool, HEAD_ROOM_BYTES, Loan};
 use crate::delivery::CellIndex;
 use crate::ids::{ProducerIdentity, Sequence};
 use crate::protocol::record_batch::{self, Attributes, BatchHeader, HEADER_BYTES};
+use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use crate::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
 
 /// Set in `committed` by a shard that waits for the last writers of a sealed batch.
 const AWAITED: u64 = 1 << 63;
@@ -146,6 +146,7 @@ impl Claim {
             "a claim stays inside its batch"
         );
         let start = HEAD_ROOM_BYTES + self.offset;
+        pool.note_written(BufferIndex(self.batch), start, self.bytes);
         // SAFETY: obligation: stay inside the buffer. The ring claims only below the batch's limit,
         // which is at most the buffer's area. Test: `every_claim_lies_inside_its_batch`.
         let first = unsafe { pool.base_of(BufferIndex(self.batch)).add(start) };
@@ -234,6 +235,7 @@ fn write_to<R>(
     write: impl FnOnce(&mut [u8]) -> R,
 ) -> R {
     assert_eq!(pool.loans(index), 0, "the kernel still reads this buffer (K19012-4)");
+    pool.note_written(index, start, bytes);
     // SAFETY: obligation: stay inside the buffer. The callers' ranges are the two rooms and the
     // batch itself, or checked (`fill`). Test: `k19012_4_a_lent_batch_cannot_be_stamped_again`.
     let first = unsafe { pool.base_of(index).add(start) };

@@ -28,8 +28,6 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use crossbeam_utils::CachePadded;
 
@@ -40,10 +38,12 @@ use super::{Accumulator, BATCH_BYTES_MAX};
 use crate::clock;
 use crate::delivery::{CellIndex, Delivery};
 use crate::protocol::record_batch::{self, HEADER_BYTES, Header};
+use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use crate::sync::atomic::{AtomicU32, AtomicU64};
 
 /// Batches between the appenders and the shard. The shard takes sealed ones into its own queue, so
 /// this bounds a hand-over, not what a partition can hold.
-pub const SLOTS: usize = 64;
+pub const SLOTS: usize = if cfg!(kuring_loom) { 2 } else { 64 };
 
 const OFFSET_BITS: u32 = 25;
 const COUNT_BITS: u32 = 19;
@@ -208,8 +208,8 @@ impl BatchRing {
         Self {
             // Before position 0 comes the last generation, sealed and empty.
             word: CachePadded::new(AtomicU64::new(word_of(GENERATION_MASK, 0, 0) | SEALED)),
-            slots: [const { AtomicU64::new(0) }; SLOTS],
-            finals: [const { AtomicU64::new(0) }; SLOTS],
+            slots: std::array::from_fn(|_| AtomicU64::new(0)),
+            finals: std::array::from_fn(|_| AtomicU64::new(0)),
             head: AtomicU32::new(0),
             link: Link::default(),
             index,

@@ -19,11 +19,13 @@ use std::alloc::Layout;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 
 use crossbeam_utils::CachePadded;
 use rustix::mm::{MapFlags, ProtFlags};
+
+use crate::sync::Watched;
+use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 
 /// Bytes in front of each batch: the produce request header, one topic name, one partition prefix.
 /// 249 bytes of topic name and a client id of 80 fit; a longer pair is sent as a gather list.
@@ -31,9 +33,9 @@ pub const HEAD_ROOM_BYTES: usize = 384;
 /// Bytes behind each batch: the tag bytes that close a flexible request (3 are used).
 pub const TAIL_ROOM_BYTES: usize = 64;
 /// The smallest batch area of a pooled buffer, so that tiny `batch.size` values stay usable.
-pub const BATCH_AREA_BYTES_MIN: usize = 960;
+pub const BATCH_AREA_BYTES_MIN: usize = if cfg!(kuring_loom) { 128 } else { 960 };
 /// Most buffers of oversized records that can be alive at once in one shard.
-const OVERSIZED_MAX: usize = 4096;
+const OVERSIZED_MAX: usize = if cfg!(kuring_loom) { 1 } else { 4096 };
 /// What a released buffer is filled with in debug builds.
 #[cfg(debug_assertions)]
 pub const POISON: u8 = 0xDB;
@@ -46,6 +48,7 @@ const PAGE: usize = 4096;
 pub struct Arena {
     base: NonNull<u8>,
     bytes: usize,
+    watched: Watched,
 }
 
 // SAFETY: obligation: the raw pointer may be used from any thread. The mapping is plain memory that
@@ -69,7 +72,7 @@ impl Arena {
             )
         }?;
         let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { base, bytes })
+        Ok(Self { base, bytes, watched: Watched::new(bytes) })
     }
 
     /// The first byte.
@@ -349,9 +352,25 @@ impl BufferPool {
         Loan { pool: Arc::clone(self), index, start: start as u32, bytes: bytes as u32 }
     }
 
+    /// Somebody is about to write these bytes of a buffer. Only models listen: see [`Watched`].
+    #[inline]
+    pub(super) fn note_written(&self, index: BufferIndex, start: usize, bytes: usize) {
+        if index.0 < self.pooled_count {
+            self.arena.watched.written(index.0 as usize * self.stride + start, bytes);
+        }
+    }
+
+    #[inline]
+    fn note_read(&self, index: BufferIndex, start: usize, bytes: usize) {
+        if index.0 < self.pooled_count {
+            self.arena.watched.read(index.0 as usize * self.stride + start, bytes);
+        }
+    }
+
     #[cfg(debug_assertions)]
     fn poison(&self, index: BufferIndex) {
         let bytes = HEAD_ROOM_BYTES + self.area_of(index) + TAIL_ROOM_BYTES;
+        self.note_written(index, 0, bytes);
         // SAFETY: obligation: `bytes` from base are writable and nobody else uses them. They are
         // the buffer's own; `release` asserted that no loan is left, and the batch is retired.
         // Test: `k19012_1_a_lent_buffer_is_never_handed_out_again`.
@@ -361,10 +380,11 @@ impl BufferPool {
 
 impl Drop for BufferPool {
     fn drop(&mut self) {
-        for slot in &mut self.slots[self.pooled_count as usize..] {
-            let base = *slot.oversized.get_mut();
+        for slot in &self.slots[self.pooled_count as usize..] {
+            // Nobody else is left: the orders of these loads mean nothing.
+            let base = slot.oversized.load(Relaxed);
             if !base.is_null() {
-                let layout = oversized_layout(*slot.oversized_bytes.get_mut());
+                let layout = oversized_layout(slot.oversized_bytes.load(Relaxed));
                 // SAFETY: obligation: allocated with this layout, freed once. The slot still owned
                 // it, and the pool is going away. Test: `a_loan_keeps_the_arena_alive`.
                 unsafe { std::alloc::dealloc(base, layout) };
@@ -391,6 +411,7 @@ pub struct Loan {
 impl Loan {
     /// The lent bytes. Nobody writes to them while the loan lives: the batch is sealed.
     pub fn bytes(&self) -> &[u8] {
+        self.pool.note_read(self.index, self.start as usize, self.len());
         // SAFETY: obligation: initialised, in bounds, not written while borrowed. `lend` checked
         // the bounds; the sender lends only what it stamped, and re-stamps only at zero loans.
         // Test: `k19012_1_a_lent_buffer_is_never_handed_out_again`.

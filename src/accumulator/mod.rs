@@ -14,13 +14,13 @@ mod ready;
 mod split;
 pub mod waiters;
 
+#[cfg(all(test, kuring_loom))]
+mod models;
 #[cfg(test)]
 mod tests;
 
 use std::io;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use batch::{Batch, SealedBatch};
@@ -30,6 +30,9 @@ use ready::ReadyList;
 use waiters::Waiters;
 
 use crate::ids::{ProducerIdentity, Sequence};
+use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use crate::sync::{Mutex, MutexGuard};
 
 /// The largest batch whose bytes the claim word can count; `batch.size` is at most this.
 pub const BATCH_BYTES_MAX: usize = (1 << 25) - 1;
@@ -101,7 +104,7 @@ impl Accumulator {
             arrivals: Mutex::default(),
             wake: OnceLock::new(),
             news: AtomicBool::new(false),
-            unresolved: [const { AtomicU64::new(0) }; 2],
+            unresolved: std::array::from_fn(|_| AtomicU64::new(0)),
             flush_epoch: AtomicU32::new(0),
             in_flight_bytes: AtomicU64::new(0),
             unpaced: AtomicBool::new(false),

@@ -11,10 +11,10 @@
 //! sees the other, so no wake is lost.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, fence};
-
 use crossbeam_utils::CachePadded;
+
+use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, fence};
 
 const AWAKE: u64 = 0;
 

@@ -22,7 +22,7 @@ fn ring(accumulator: &Arc<Accumulator>) -> Arc<BatchRing> {
     accumulator.new_ring(&"t".into(), 0).unwrap()
 }
 
-fn entry(value: &[u8], timestamp: i64) -> Entry<'_> {
+pub(super) fn entry(value: &[u8], timestamp: i64) -> Entry<'_> {
     Entry { key: None, value: Some(value), headers: &[], timestamp }
 }
 
@@ -41,7 +41,7 @@ fn take(ring: &BatchRing) -> SealedBatch {
 }
 
 /// The values and timestamps in a batch, read by a second implementation of the format.
-fn values(accumulator: &Arc<Accumulator>, batch: &SealedBatch) -> Vec<(Vec<u8>, i64)> {
+pub(super) fn values(accumulator: &Arc<Accumulator>, batch: &SealedBatch) -> Vec<(Vec<u8>, i64)> {
     accumulator.stamp(batch, ProducerIdentity { id: 1, epoch: 0 }, Some(Sequence::ZERO));
     let loan = accumulator.lend(batch);
     let bytes = loan.bytes();
@@ -65,7 +65,7 @@ fn values(accumulator: &Arc<Accumulator>, batch: &SealedBatch) -> Vec<(Vec<u8>, 
     (0..count).map(read).collect()
 }
 
-fn retire(accumulator: &Arc<Accumulator>, batch: &SealedBatch) {
+pub(super) fn retire(accumulator: &Arc<Accumulator>, batch: &SealedBatch) {
     batch.cell.acknowledge(0, -1, batch.records, &mut Vec::new());
     accumulator.resolved(batch);
     accumulator.release(batch);

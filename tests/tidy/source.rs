@@ -27,7 +27,8 @@ impl Source {
         let mut lexer = Lexer { chars: text.chars().collect(), line: 1, ..Lexer::default() };
         lexer.run();
         let mut tokens = lexer.tokens;
-        if path.ends_with("/tests.rs") || path.contains("/tests/") {
+        let for_tests = ["/tests.rs", "/tests/", "/models.rs", "/models/"];
+        if for_tests.iter().any(|part| path.contains(part)) {
             tokens.iter_mut().for_each(|token| token.in_tests = true);
         }
         mark_tests(&mut tokens);

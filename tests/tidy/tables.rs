@@ -58,6 +58,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "metrics", // the counters that it publishes
             "park",    // wakes, and is never made to wait
             "sender",
+            "sync",
         ],
     },
     Layer { modules: &["metrics"], uses: &["sender::Counters"] },
@@ -89,7 +90,7 @@ pub(crate) const LAYERS: &[Layer] = &[
         uses: &[
             "clock", // a batch's age counts from its opening, by the thread that opened it
             "delivery", "ids", "park", // wakes whoever waits for memory
-            "protocol",
+            "protocol", "sync",
         ],
     },
     Layer {
@@ -102,8 +103,8 @@ pub(crate) const LAYERS: &[Layer] = &[
         ],
     },
     Layer { modules: &["partitioner"], uses: &[] },
-    Layer { modules: &["delivery"], uses: &["clock", "error", "fork", "park", "record"] },
-    Layer { modules: &["park"], uses: &[] },
+    Layer { modules: &["delivery"], uses: &["clock", "error", "fork", "park", "record", "sync"] },
+    Layer { modules: &["park"], uses: &["sync"] },
     Layer { modules: &["fork"], uses: &[] },
     Layer { modules: &["error"], uses: &["protocol::error_code"] },
     Layer { modules: &["record"], uses: &["protocol::record_batch"] },
@@ -111,6 +112,7 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer { modules: &["config"], uses: &[] },
     Layer { modules: &["ids"], uses: &[] },
     Layer { modules: &["clock"], uses: &[] },
+    Layer { modules: &["sync"], uses: &[] },
 ];
 
 /// How often the word `unsafe` stands in each file that may have it. Each new one shows in a diff.
@@ -189,10 +191,26 @@ pub(crate) const HOMES: &[Home] = &[
     },
     Home {
         path: "std::thread",
-        files: &["src/shard.rs", "src/driver/dns.rs", "src/park.rs"],
+        files: &["src/shard.rs", "src/driver/dns.rs", "src/sync.rs"],
         except: &[("std::thread::JoinHandle", &["src/producer.rs"])],
         instead: "threads start in shard.rs (senders) and driver/dns.rs (the resolver), and wait \
                   in park.rs",
+    },
+    Home {
+        path: "std::sync::atomic",
+        files: &[
+            "src/sync.rs",
+            "src/config/",
+            "src/driver/",
+            "src/fork.rs",
+            "src/metadata/",
+            "src/metrics.rs",
+            "src/partitioner/",
+            "src/producer.rs",
+            "src/topic.rs",
+        ],
+        except: &[],
+        instead: "lock-free code takes its atomics from `crate::sync`, so that models can run it",
     },
     Home {
         path: "crc_fast",
