@@ -326,6 +326,22 @@ fn spl_1_without_idempotence_what_may_have_been_written_is_split_as_it_would_be_
 }
 
 #[test]
+fn spl_4_a_piece_that_fails_may_have_been_written_if_its_batch_may() {
+    let mut rig = Rig::new(config().idempotence(false), &[1]);
+    rig.batch("t-0", &["a", "b"]);
+    rig.run();
+    let request = rig.produce();
+    rig.cut(request.connection);
+    rig.advance(ms(300));
+    too_large(&mut rig);
+    while !rig.pending().is_empty() {
+        rig.refuse_next(ErrorCode::PolicyViolation);
+    }
+    assert_eq!(verdicts(&rig, 0, 2), ["POLICY_VIOLATION, maybe written"; 2]);
+    rig.assert_nothing_left();
+}
+
+#[test]
 fn a_piece_whose_answer_was_lost_is_not_written_twice() {
     let mut rig = Rig::new(config(), &[1]);
     rig.batch("t-0", &EIGHT);
