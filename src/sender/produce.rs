@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::backoff::backoff;
 use super::batches::NEVER_DRAINED;
 use super::node::{Entry, Request};
-use super::record_errors;
+use super::record_errors::{self, Named};
 use super::recovery::{Recovery, recovery};
 use super::{Outcome, Sender, Verdict};
 use crate::clock;
@@ -26,8 +26,7 @@ pub(super) struct Answer {
     log_append_time: i64,
     log_start_offset: i64,
     pub(super) message: Option<Arc<str>>,
-    /// Places in the batch, and what is said about the record there; mostly empty.
-    pub(super) record_errors: Vec<(i32, Option<Arc<str>>)>,
+    pub(super) named: Named,
 }
 
 impl Sender {
@@ -52,14 +51,15 @@ impl Sender {
             cursor = entry + 1;
             request.entries[entry].answered = true;
             hints.extend(self.hint_of(&request.entries[entry], &answer));
+            let batch = request.entries[entry].batch;
             let answer = Answer {
-                batch: request.entries[entry].batch,
+                batch,
                 error: answer.error,
                 base_offset: answer.base_offset,
                 log_append_time: answer.log_append_time_ms,
                 log_start_offset: answer.log_start_offset,
                 message: answer.error_message.map(Into::into),
-                record_errors: record_errors::owned(answer.record_errors),
+                named: record_errors::named(&answer, self.batches.get(batch).sealed.records),
             };
             refresh |= self.handle_answer(&answer, now);
         })?;

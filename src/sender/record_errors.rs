@@ -15,23 +15,28 @@ use super::produce::Answer;
 use super::{Outcome, Sender};
 use crate::error::SendError;
 use crate::protocol::error_code::ErrorCode;
-use crate::protocol::produce::RecordErrors;
+use crate::protocol::produce::PartitionResponse;
 
-/// The errors, to be kept longer than the answer.
-pub(super) fn owned(errors: RecordErrors<'_>) -> Vec<(i32, Option<Arc<str>>)> {
-    errors.map(|(place, message)| (place, message.map(Into::into))).collect()
+/// What is said about single records, by their places in a batch of so many. Mostly empty, and
+/// never larger than the batch, whatever the broker sends.
+pub(super) type Named = BTreeMap<u32, Option<Arc<str>>>;
+
+/// What an answer says about single records. Of a place that it names twice, the last word counts.
+pub(super) fn named(answer: &PartitionResponse<'_>, records: u32) -> Named {
+    let names = matches!(answer.error, ErrorCode::InvalidRecord | ErrorCode::InvalidTimestamp);
+    let errors = answer.record_errors.filter(|_| names);
+    let place = |place: i32| u32::try_from(place).ok().filter(|place| *place < records);
+    errors.filter_map(|(at, message)| Some((place(at)?, message.map(Into::into)))).collect()
 }
 
 impl Sender {
     /// The end of a batch that the broker refused, perhaps for some of its records.
     pub(super) fn reject_records(&mut self, batch: u32, answer: &Answer) {
         let state = self.batches.get(batch);
-        let names = matches!(answer.error, ErrorCode::InvalidRecord | ErrorCode::InvalidTimestamp);
-        let errors =
-            names.then(|| errors_of(answer, state.sealed.records, state.possibly_written()));
-        let Some(errors) = errors.filter(|errors| !errors.is_empty() && !state.resolved) else {
+        if answer.named.is_empty() || state.resolved {
             return self.reject(batch, answer.error, answer.message.clone());
-        };
+        }
+        let errors = errors_of(answer, state.sealed.records, state.possibly_written());
         self.give_up_sequence(batch);
         self.fail_each(batch, errors);
     }
@@ -48,17 +53,14 @@ impl Sender {
     }
 }
 
-/// An error for each run of a batch's records. Empty if none of them is named.
+/// An error for each run of a batch's records.
 fn errors_of(answer: &Answer, records: u32, possibly_written: bool) -> Vec<(u32, SendError)> {
-    let place = |place: i32| u32::try_from(place).ok().filter(|place| *place < records);
-    let errors = answer.record_errors.iter();
-    let named: BTreeMap<u32, &Option<Arc<str>>> =
-        errors.filter_map(|(at, message)| Some((place(*at)?, message))).collect();
+    let named = &answer.named;
     // The code is that of the record if there is one alone; of several it may be that of another.
     let code = if named.len() == 1 { answer.error } else { ErrorCode::InvalidRecord };
     let others = SendError::InvalidBatch { code: answer.error, possibly_written };
     let (mut runs, mut next) = (Vec::with_capacity(2 * named.len() + 1), 0);
-    for (at, message) in &named {
+    for (at, message) in named {
         if *at > next {
             runs.push((at - next, others.clone()));
         }
@@ -66,7 +68,7 @@ fn errors_of(answer: &Answer, records: u32, possibly_written: bool) -> Vec<(u32,
         runs.push((1, SendError::Rejected { code, message, possibly_written }));
         next = at + 1;
     }
-    if !named.is_empty() && next < records {
+    if next < records {
         runs.push((records - next, others));
     }
     runs
