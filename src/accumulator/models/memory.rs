@@ -7,7 +7,7 @@ use std::sync::Arc;
 use loom::sync::Notify;
 
 use super::BUFFER_BYTES;
-use crate::accumulator::buffer_pool::BufferPool;
+use crate::accumulator::buffer_pool::{BufferIndex, BufferPool};
 use crate::accumulator::waiters::{Waited, Waiters};
 use crate::park::block_on;
 use crate::sync::atomic::AtomicBool;
@@ -49,6 +49,34 @@ fn k19012_1_a_buffer_has_one_user_at_a_time() {
         other.join().unwrap();
         assert_eq!(pool.available(), pool.total());
     });
+}
+
+#[test]
+fn k19012_1_a_free_list_that_changed_and_looks_the_same_is_not_taken_for_unchanged() {
+    explore(|| {
+        let pool = pool(4);
+        assert!(pool.try_reserve(pool.total()));
+        let all = [(); 4].map(|()| pool.claim_reserved(1).unwrap());
+        all.into_iter().for_each(|index| pool.unreserve(pool.release(index)));
+        let other = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || {
+                let [first, second] = take_two(&pool);
+                pool.unreserve(pool.release(first));
+                pool.note_written(second, 0, BUFFER_BYTES);
+            })
+        };
+        let _ = pool.try_reserve(COST).then(|| pool.claim_reserved(1));
+        use_buffers(&pool, 1);
+        other.join().unwrap();
+    });
+}
+
+fn take_two(pool: &Arc<BufferPool>) -> [BufferIndex; 2] {
+    while !pool.try_reserve(2 * COST) {
+        thread::yield_now();
+    }
+    [(); 2].map(|()| pool.claim_reserved(1).unwrap())
 }
 
 /// Callers that wait for memory, and a shard that serves them.

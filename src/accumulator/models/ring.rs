@@ -8,6 +8,9 @@ use crate::accumulator::batch_ring::{Append, Head, Memory};
 use crate::accumulator::tests::entry;
 use crate::sync::{explore, thread};
 
+/// Two records of one sender.
+const RUN: [u8; 2] = [0x00, 0x01];
+
 #[test]
 fn two_claims_in_one_batch_share_no_byte_and_both_are_taken() {
     explore(|| {
@@ -69,6 +72,31 @@ fn the_shard_seals_and_takes_while_records_are_claimed_and_written() {
         });
         shard.take_all(&ring);
         let deliveries = others.map(|other| other.join().unwrap());
+        shard.take_all(&ring);
+        shard.assert_whole(1 + deliveries.iter().flatten().count());
+        drop((first, deliveries));
+    });
+}
+
+#[test]
+fn a_run_of_records_is_claimed_as_one_while_another_is_claimed_and_the_shard_seals() {
+    explore(|| {
+        let mut shard = Shard::new(2, 4);
+        let ring = shard.ring();
+        let first = append(&ring, 0x20);
+        let run = {
+            let ring = Arc::clone(&ring);
+            thread::spawn(move || {
+                let mut deliveries = Vec::new();
+                let (taken, _) =
+                    ring.append_run(2, |at| entry(&RUN[at..=at], 1000), &mut deliveries);
+                assert_eq!(taken, deliveries.len());
+                deliveries
+            })
+        };
+        let other = send(&ring, 1, 1);
+        shard.take_all(&ring);
+        let deliveries = [run.join().unwrap(), other.join().unwrap()];
         shard.take_all(&ring);
         shard.assert_whole(1 + deliveries.iter().flatten().count());
         drop((first, deliveries));

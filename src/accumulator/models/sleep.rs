@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use loom::sync::Notify;
 
-use super::{Shard, send};
+use super::{Shard, append, send};
 use crate::accumulator::ready::{Link, ReadyList};
 use crate::sync::atomic::AtomicU32;
 use crate::sync::atomic::Ordering::Relaxed;
@@ -95,5 +95,17 @@ fn an_appender_that_opens_fills_and_opens_again_wakes_the_sleeping_shard() {
         let other = send(&ring, 0, 2);
         shard.run_until(2);
         drop(other.join().unwrap());
+    });
+}
+
+#[test]
+fn the_last_commit_of_a_batch_that_was_sealed_meanwhile_wakes_the_shard() {
+    explore(|| {
+        let mut shard = Shard::new(2, 3);
+        let ring = shard.ring();
+        let first = append(&ring, 0x20);
+        let other = send(&ring, 0, 1);
+        shard.run_until(2);
+        drop((first, other.join().unwrap()));
     });
 }
