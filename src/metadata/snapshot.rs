@@ -451,4 +451,29 @@ mod tests {
         assert_eq!(merged.topic_errors, [(Arc::from("t"), ErrorCode::InvalidTopicException)]);
         assert!(merged.snapshot.topic("t").is_none() && !merged.incomplete);
     }
+
+    #[test]
+    fn ldr_2_only_a_newer_epoch_of_a_known_partition_of_the_same_topic_is_news() {
+        let merged = Snapshot::default().merge(answer(1, vec![partition(0, 1, 5)]), |_| true);
+        let known = merged.unwrap().snapshot;
+        let node = BrokerNode { id: BrokerId(2), host: "two".into(), port: 9092, rack: None };
+        let hint = |id: u8, partition, leader_epoch| LeaderHint {
+            topic: "t".into(),
+            topic_id: TopicId([id; 16]),
+            partition,
+            leader: BrokerId(2),
+            leader_epoch,
+        };
+        let endpoints = std::slice::from_ref(&node);
+        for stale in [hint(1, 0, 5), hint(1, 0, 4), hint(1, 1, 9), hint(1, -1, 9), hint(2, 0, 9)] {
+            assert_eq!(known.patch(std::slice::from_ref(&stale), endpoints), None, "{stale:?}");
+        }
+        assert_eq!(known.patch(&[hint(1, 0, 6)], &[]), None, "nobody knows where it listens");
+        for news in [hint(1, 0, 6), hint(0, 0, 6)] {
+            let patched = known.patch(&[news], endpoints).unwrap();
+            let found = &patched.topic("t").unwrap().partitions[0];
+            assert_eq!((found.leader, found.leader_epoch), (Some(BrokerId(2)), 6));
+            assert_eq!(patched.broker(BrokerId(2)), Some(&node));
+        }
+    }
 }
