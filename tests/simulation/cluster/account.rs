@@ -5,7 +5,6 @@
 use std::rc::Rc;
 
 use super::batch::Stored;
-use super::plan::FaultKind;
 
 /// A batch that was acknowledged, without a lie, to the connection it came on.
 #[derive(Clone, Debug)]
@@ -57,8 +56,6 @@ pub(crate) struct Account {
     pub(crate) forgotten: Vec<Forgotten>,
     /// What no producer may do, and what the model itself may not.
     pub(crate) violations: Vec<String>,
-    /// How often each fault happened, by its number.
-    pub(crate) faults: [u64; FaultKind::COUNT],
     pub(crate) requests: u64,
     pub(crate) batches: u64,
 }
@@ -69,7 +66,6 @@ impl Account {
             successes: Vec::new(),
             forgotten: Vec::new(),
             violations: Vec::new(),
-            faults: [0; FaultKind::COUNT],
             requests: 0,
             batches: 0,
         }

@@ -8,7 +8,7 @@ use super::agenda::Place;
 use super::batch::Record;
 use super::replica::Replica;
 use super::topics::Topic;
-use super::{Cluster, FaultKind, Stored};
+use super::{Cluster, Stored};
 
 /// The final log of a partition.
 #[derive(Debug)]
@@ -34,7 +34,6 @@ impl Cluster {
     /// still comes late.
     pub(crate) fn heal(&mut self) {
         self.is_healed = true;
-        self.account.faults = self.faults.counts;
         self.faults.end();
         for node in 1..=self.brokers.len() as i32 {
             let life = self.broker(node).life;
@@ -123,9 +122,4 @@ impl Cluster {
         }
         if wrong.is_empty() { Ok(lost) } else { Err(wrong) }
     }
-}
-
-/// Sums of fault counts are printed by name.
-pub(crate) fn named_counts(counts: &[u64; FaultKind::COUNT]) -> Vec<(&'static str, u64)> {
-    FaultKind::ALL.iter().map(|kind| (kind.name(), counts[*kind as usize])).collect()
 }

@@ -48,10 +48,14 @@ impl Cluster {
         self.gone.remove(&connection);
         let Some(link) = self.links.get_mut(&connection) else { return };
         link.is_closed = true;
-        if link.busy.is_none() {
-            self.links.remove(&connection);
-        } else if !link.queue.is_empty() && !self.faults.strikes(FaultKind::Zombie) {
+        let is_held = link.queue.front().is_some_and(|(ticket, _)| Some(*ticket) == link.busy);
+        let mut is_idle = link.busy.is_none();
+        if !link.queue.is_empty() && !self.faults.strikes(FaultKind::Zombie) {
             link.queue.clear();
+            is_idle |= is_held;
+        }
+        if is_idle {
+            self.links.remove(&connection);
         }
     }
 

@@ -48,9 +48,8 @@ use topics::Topic;
 pub(crate) use {
     account::{Account, Forgotten, LossCause, Lost, Success},
     batch::{Head, Record, Stored},
-    ending::{PartitionLog, named_counts},
+    ending::PartitionLog,
     plan::{FaultKind, Line, Plan, TopicPlan},
-    requests::{Seen, TopicRef, batches_of},
 };
 
 /// What a request leads to at once.
@@ -62,7 +61,7 @@ pub(crate) enum Response {
     Waits(u64),
     /// No answer belongs to it (acks=0).
     Silent,
-    /// The broker closes the connection.
+    /// The broker closes the connection, and takes nothing more from it.
     Cut,
 }
 
@@ -158,7 +157,11 @@ impl Cluster {
             Step::Answer(answer) => Response::Now(answer),
             Step::Silent => Response::Silent,
             Step::Later => Response::Waits(ticket),
-            Step::Cut => Response::Cut,
+            Step::Cut => {
+                self.links.remove(&connection);
+                self.gone.insert(connection);
+                Response::Cut
+            }
         };
         self.settle();
         response

@@ -1,7 +1,6 @@
 //! Requests as a broker reads them: every byte of a frame is accounted for.
 #![forbid(unsafe_code)]
 
-use super::batch::{self, Head};
 use super::wire::Reader;
 
 pub(super) const PRODUCE: i16 = 0;
@@ -31,7 +30,7 @@ impl Header {
 
 /// How a request names a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum TopicRef<'a> {
+pub(super) enum TopicRef<'a> {
     Name(&'a str),
     Id(u128),
 }
@@ -149,26 +148,4 @@ fn produce<'a>(version: i16, reader: &mut Reader<'a>) -> Option<Produce<'a>> {
     }
     reader.tags()?;
     Some(Produce { transactional_id, acks, timeout_ms, sent })
-}
-
-/// A batch in a request, as its sender wrote it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Seen<'a> {
-    pub(crate) topic: TopicRef<'a>,
-    pub(crate) partition: i32,
-    pub(crate) head: Head,
-}
-
-/// The batches of a request, its size not included; none if it is no produce request, and none
-/// that is not whole.
-pub(crate) fn batches_of(frame: &[u8]) -> Vec<Seen<'_>> {
-    let read = header(frame).and_then(|(header, reader)| body(&header, reader));
-    let Some(Body::Produce(asked)) = read else { return Vec::new() };
-    let mut seen = Vec::with_capacity(asked.sent.len());
-    for sent in asked.sent {
-        if let Some(Ok(head)) = sent.records.map(batch::check) {
-            seen.push(Seen { topic: sent.topic, partition: sent.partition, head });
-        }
-    }
-    seen
 }

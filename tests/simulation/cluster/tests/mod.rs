@@ -4,5 +4,6 @@
 mod answers;
 mod elections;
 mod endings;
+mod faults;
 mod rig;
 mod sequences;
