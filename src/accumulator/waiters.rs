@@ -37,7 +37,7 @@ struct Waiter {
     waker: Option<Waker>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
     waiting: VecDeque<Waiter>,
     next_ticket: u64,
@@ -49,6 +49,23 @@ struct Queue {
     /// Whom to wake once the lock is released: wakers are foreign code. Kept for its memory.
     woken: Vec<Waker>,
 }
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            next_ticket: 0,
+            closed: false,
+            held_since: None,
+            pacing_since: None,
+            // The first wait that ends may come when nothing else takes memory any more.
+            woken: Vec::with_capacity(WOKEN),
+        }
+    }
+}
+
+/// Callers of which so many at once are woken without new memory. More make the list grow, once.
+const WOKEN: usize = 64;
 
 /// A caller that is woken for the first buffer that comes back fills it, waits again and is woken
 /// again: two thread switches a batch. So waiters are served once this share of the memory is free
