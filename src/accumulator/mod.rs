@@ -355,7 +355,12 @@ impl Accumulator {
     /// Starts a flush: batches opened from now on do not count. Only when the last one is over.
     /// Shard only.
     pub fn start_flush(&self) -> u32 {
-        self.flush_epoch.fetch_add(1, AcqRel)
+        let epoch = self.flush_epoch.fetch_add(1, AcqRel);
+        // A batch whose opener does not see the new epoch is seen by `unresolved_in`, and the other
+        // way round: a load could miss what an addition of nothing cannot. Partner: the addition in
+        // `enter_flush_epoch`.
+        self.unresolved[epoch as usize % 2].fetch_add(0, AcqRel);
+        epoch
     }
 
     /// Batches of a flush that have no verdict yet.
