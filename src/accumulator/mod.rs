@@ -30,7 +30,7 @@ use ready::ReadyList;
 use waiters::Waiters;
 
 use crate::ids::{ProducerIdentity, Sequence};
-use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -216,7 +216,7 @@ impl Accumulator {
 
     /// Wakes the shard for something beside the ready list.
     pub fn nudge(&self) {
-        self.news.store(true, SeqCst);
+        self.news.swap(true, AcqRel);
         if self.ready.must_wake(0) {
             self.wake_up();
         }
@@ -236,7 +236,8 @@ impl Accumulator {
         if !self.ready.fall_asleep(until, patience.saturating_sub(1) as u32) {
             return false;
         }
-        if self.news.load(SeqCst) {
+        // After the fence in `ready`'s. Partner: the fence in its `must_wake`.
+        if self.news.load(Relaxed) {
             self.ready.wake_up();
             return false;
         }
@@ -246,7 +247,9 @@ impl Accumulator {
     /// The shard is awake. Shard only.
     pub fn awake(&self) {
         self.ready.wake_up();
-        self.news.store(false, SeqCst);
+        // Acquire: who takes the news sees what they are about. Partner: the swap in `nudge`. Both
+        // are swaps, so that one of the two comes first and the other one sees it.
+        self.news.swap(false, AcqRel);
     }
 
     /// Hands every partition with news to `look`. `rings` is the shard's table, by number; rings it

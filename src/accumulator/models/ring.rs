@@ -154,6 +154,26 @@ fn cls_1_a_close_decides_for_each_record_and_every_accepted_one_is_taken() {
 }
 
 #[test]
+fn cls_1_a_close_is_over_when_nothing_is_unresolved_and_nothing_comes_after() {
+    explore(|| {
+        let mut shard = Shard::new(2, 1);
+        let ring = shard.ring();
+        let other = send(&ring, 0, 2);
+        ring.close();
+        // `poll_ending`, and the sleep in between.
+        while shard.accumulator.unresolved() > 0 {
+            shard.turn();
+            if shard.accumulator.unresolved() > 0 {
+                shard.sleep();
+            }
+        }
+        let deliveries = other.join().unwrap();
+        assert!(deliveries.iter().all(crate::Delivery::is_done));
+        shard.assert_whole(deliveries.len());
+    });
+}
+
+#[test]
 fn a_record_sent_before_a_flush_is_counted_by_it() {
     explore(|| {
         let mut shard = Shard::new(1, 1);
