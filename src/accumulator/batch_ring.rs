@@ -456,9 +456,10 @@ impl BatchRing {
 
     fn undo(&self, buffer: BufferIndex, cell: CellIndex, used_reserved: bool) {
         let epoch = self.accumulator.batches[buffer.0 as usize].flush_epoch();
-        self.accumulator.leave_flush_epoch(epoch);
         cell.abandon();
         self.accumulator.put_back(buffer, used_reserved);
+        // Last, since it wakes the shard: the memory may be what others wait for.
+        self.accumulator.leave_flush_epoch(epoch);
     }
 
     /// Opens the next generation; the one that succeeds leaves the final word of the last one for

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use loom::sync::Notify;
 
-use super::BUFFER_BYTES;
+use super::{BUFFER_BYTES, TURN_NANOS};
 use crate::accumulator::buffer_pool::{BufferIndex, BufferPool};
 use crate::accumulator::waiters::{Waited, Waiters};
 use crate::park::block_on;
@@ -15,8 +15,6 @@ use crate::sync::atomic::Ordering::{Acquire, Release};
 use crate::sync::{Mutex, explore, thread};
 
 const COST: u64 = BUFFER_BYTES as u64;
-/// Longer than anybody is held back for more memory to come.
-const TURN_NANOS: u64 = 1_000_000;
 
 fn pool(buffers: usize) -> Arc<BufferPool> {
     let pool = BufferPool::new(COST * buffers as u64, 1).unwrap();

@@ -27,6 +27,8 @@ use crate::sync::thread;
 const RECORD_BYTES: usize = 8;
 /// Bytes of a buffer, rooms included: a pool of `n` times as many has `n` buffers.
 const BUFFER_BYTES: usize = HEAD_ROOM_BYTES + BATCH_AREA_BYTES_MIN + TAIL_ROOM_BYTES;
+/// Between two turns: longer than anybody is held back for more memory to come.
+const TURN_NANOS: u64 = 1_000_000;
 
 /// A shard's side of an accumulator: what `shard.rs` and `sender/drain.rs` do with it.
 struct Shard {

@@ -2,10 +2,12 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
-use super::{Shard, append, send};
+use super::{Shard, TURN_NANOS, append, send};
 use crate::accumulator::batch_ring::{Append, Head, Memory};
 use crate::accumulator::tests::entry;
+use crate::accumulator::waiters::Waited;
 use crate::sync::{explore, thread};
 
 /// Two records of one sender.
@@ -190,5 +192,36 @@ fn a_record_sent_before_a_flush_is_counted_by_it() {
         shard.take_all(&ring);
         shard.assert_whole(1);
         drop(deliveries);
+    });
+}
+
+#[test]
+fn buf_3_memory_of_a_batch_that_was_never_opened_wakes_who_waits_for_it() {
+    explore(|| {
+        let mut shard = Shard::new(1, 1);
+        let ring = shard.ring();
+        let other = send(&ring, 0, 1);
+        ring.close();
+        let accumulator = Arc::clone(&shard.accumulator);
+        let cost = accumulator.pool().cost(1);
+        let ticket = accumulator.waiters.enqueue(cost, u64::MAX);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut now = 0;
+        loop {
+            shard.turn();
+            now += TURN_NANOS;
+            let again_at = accumulator.serve_waiters(0, now);
+            if let Poll::Ready(waited) = accumulator.waiters.poll(ticket, &mut context) {
+                assert_eq!(waited, Waited::Granted);
+                break;
+            }
+            if again_at.is_none() {
+                shard.sleep();
+            }
+        }
+        accumulator.pool().unreserve(cost);
+        let deliveries = other.join().unwrap();
+        shard.take_all(&ring);
+        shard.assert_whole(deliveries.len());
     });
 }
