@@ -245,8 +245,11 @@ impl Network {
             self.random.magnitude(MICROSECOND, MILLISECOND)
         };
         let Some(link) = self.links.get_mut(&id) else { return };
-        if matches!(link.client, Side::Ending | Side::Closed) {
-            return;
+        match link.client {
+            Side::Closed => return,
+            // The peer's end may be far away behind its answers; nobody waits for these any more.
+            Side::Ending => return self.step_after(id, soon, LinkStep::Gone),
+            _ => {}
         }
         trace!(self.agenda, "link {id}: shut down by its shard");
         self.tap.gives_up(id);

@@ -101,6 +101,8 @@ pub(crate) struct World {
     phase: Phase,
     wall_offset_ms: i64,
     suspended_until: u64,
+    /// When the process last came back from a suspension or a jump of its clock.
+    woken_at: Cell<u64>,
     /// By when the producer has to be closed, once that was asked for.
     close_by: Option<u64>,
     pub(crate) has_panicked: bool,
@@ -166,6 +168,7 @@ impl World {
             phase: Phase::Weather,
             wall_offset_ms: 0,
             suspended_until: 0,
+            woken_at: Cell::new(0),
             close_by: None,
             has_panicked: false,
             tick_at: u64::MAX,
@@ -282,6 +285,7 @@ impl World {
         if time.jump > 0 && time.jump_in == 0 {
             trace!(self.agenda, "the clock jumped by {}", time.jump);
             self.app.ledger.borrow_mut().suspended += time.jump;
+            self.woken_at.set(self.woken_at.get().max(time.nanos));
         }
         self.agenda.advance(time.nanos);
     }
@@ -443,6 +447,7 @@ impl World {
             let until = self.suspended_until.max(self.agenda.now());
             let longer = (self.agenda.now() + nanos).saturating_sub(until);
             self.suspended_until = until + longer;
+            self.woken_at.set(self.woken_at.get().max(self.suspended_until));
             self.app.ledger.borrow_mut().suspended += longer;
         }
         if chance.strikes(Fault::WallJump) {
@@ -495,10 +500,20 @@ impl World {
         let is_closed = self.shards.iter().all(|slot| slot.shard.is_none());
         match self.close_by {
             Some(by) if is_closed || self.agenda.now() < by => {}
-            Some(_) if self.suspended_until + CLOSE_SLACK > self.agenda.now() => {
+            // After a jump of the clock, or a time in which nothing ran, shards have to turn first.
+            Some(_) if self.woken_at.get() + CLOSE_SLACK > self.agenda.now() => {
                 self.agenda.after(CLOSE_SLACK, What::Deadline);
             }
-            Some(_) => panic!("the producer does not close"),
+            Some(_) => {
+                let left = |slot: &ShardSlot| {
+                    let accumulator = slot.shard.as_ref()?.accumulator();
+                    let pool = accumulator.pool();
+                    let held = pool.total() - pool.available();
+                    Some(format!("{} batches, {held} bytes", accumulator.unresolved()))
+                };
+                let left: Vec<_> = self.shards.iter().map(left).collect();
+                panic!("the producer does not close: {left:?}")
+            }
             None if self.phase == Phase::Calm => {
                 let busy = self.tasks.iter().filter(|task| task.future.is_some()).count();
                 let open = ledger.unresolved();
