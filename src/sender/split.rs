@@ -108,12 +108,12 @@ impl Sender {
         // other sequences than the batch had, a broker would not know them again, and they could be
         // written a second time. Without idempotence every retry can do that.
         let doubtful = state.open_attempt && self.settings.idempotence;
-        // SPL-8: what has its verdict is not sent again.
-        let over = state.resolved || self.fatal.is_some() || self.closing.is_forced();
+        let over = self.fatal.is_some() || self.closing.is_forced();
         if state.sealed.records == 1 || doubtful || over {
             return self.reject(batch, answer.error, answer.message.clone());
         }
         if self.is_expired(batch, now) {
+            // SPL-8: what has its verdict, or gets it now, is not sent again.
             return self.expire(batch, now);
         }
         match self.accumulator.split(&state.sealed) {

@@ -484,3 +484,22 @@ fn net_11_a_connection_with_a_request_out_is_not_idle() {
     rig.accept(&request);
     rig.assert_nothing_left();
 }
+
+#[test]
+fn what_a_driver_says_of_an_earlier_connection_is_not_taken_for_news_of_the_present_one() {
+    let mut rig = Rig::new(config(), &[1]);
+    rig.send("t-0", "a");
+    let old = rig.produce();
+    rig.cut(old.connection);
+    rig.advance(ms(300));
+    let present = rig.produce();
+    assert_ne!(present.connection, old.connection);
+    let now = rig.now;
+    rig.sender.handle_received(old.connection, &[0, 0, 0, 1, 0xff], now);
+    rig.sender.handle_closed(old.connection, &"again", now);
+    rig.run();
+    assert!(rig.world.open.contains_key(&present.connection), "it stays");
+    rig.accept(&present);
+    assert_eq!(rig.verdict(0), "offset 0");
+    rig.assert_nothing_left();
+}

@@ -221,15 +221,16 @@ fn seq_10_upi_2_a_batch_is_numbered_anew_when_it_is_out_no_more_and_may_be_refus
     rig.send("t-0", "bad");
     let b = rig.send("t-0", "b");
     rig.refuse_next(ErrorCode::InvalidRecord);
+    let c = rig.send("t-0", "c");
     rig.advance(ms(50));
-    // The new epoch waits for the answer to the old number.
+    // The new epoch waits for the answer to the old number, and what is new waits for that.
     assert_eq!(rig.pending(), ["1: t-0 7000/0@1 [b]"]);
     rig.refuse_next(ErrorCode::OutOfOrderSequenceNumber);
     rig.advance(ms(150));
-    assert_eq!(rig.pending(), ["1: t-0 7000/1@0 [b]"]);
+    assert_eq!(rig.pending(), ["1: t-0 7000/1@0 [b]", "1: t-0 7000/1@1 [c]"]);
     forget(&mut rig, 0);
     rig.accept_all();
-    assert_eq!(rig.verdict(b), "offset 0");
-    assert_eq!(rig.log("t-0"), ["b"]);
+    assert_eq!([b, c].map(|record| rig.verdict(record)), ["offset 0", "offset 1"]);
+    assert_eq!(rig.log("t-0"), ["b", "c"]);
     rig.assert_nothing_left();
 }
