@@ -233,6 +233,9 @@ impl Sender {
         }
         tracing::error!(code = code.name(), "the brokers take nothing more from this producer");
         self.fatal = Some(code);
+        // Also if it has its verdict already: then it is not among those that are left.
+        let partition = self.batches.get(batch).partition as usize;
+        self.partitions[partition].settle(batch);
         let queued = |sender: &Self, batch: u32| !sender.batches.get(batch).in_flight;
         let left: Vec<_> = self.batches.unresolved().filter(|at| queued(self, *at)).collect();
         for batch in left {

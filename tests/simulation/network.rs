@@ -75,6 +75,9 @@ impl Pipe {
     }
 }
 
+/// Where a frame goes that is sent on a connection which has ended.
+const NO_LINK: u64 = u64::MAX;
+
 /// One connection.
 #[derive(Debug)]
 struct Link {
@@ -218,7 +221,12 @@ impl Network {
         let id = self.link_of(shard, local);
         let open = id.and_then(|id| Some((id, self.links.get_mut(&id)?)));
         let Some((id, link)) = open.filter(|(_, link)| link.client == Side::Open) else {
-            // A link that is unknown or gone: only its frame comes back.
+            // A link that is unknown or gone: only its frame comes back. The sender counts it as
+            // sent until it hears of that.
+            let copy: Vec<u8> =
+                (0..frame.parts.len()).flat_map(|part| frame.part(part)).copied().collect();
+            self.tap.sends(NO_LINK, &copy);
+            self.tap.gives_up(NO_LINK);
             let notice = Notice::Sent { frame, complete: false };
             self.notices[shard].push_back((0, local, notice));
             self.poked[shard] = true;

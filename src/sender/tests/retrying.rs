@@ -155,6 +155,22 @@ fn a_fatal_code_ends_the_writing_of_an_idempotent_producer_and_of_no_other() {
     }
 }
 
+#[test]
+fn exp_6_a_fatal_answer_to_an_expired_batch_ends_the_writing_too() {
+    let config = config().delivery_timeout(ms(1_000)).request_timeout(ms(1_000));
+    let mut rig = Rig::new(config, &[1]);
+    let a = rig.send("t-0", "a");
+    rig.refuse_next(ErrorCode::NotEnoughReplicas);
+    rig.advance(ms(150));
+    let request = rig.produce();
+    rig.advance(ms(870));
+    assert_eq!(rig.verdict(a), "timed-out, maybe written");
+    rig.refuse(&request, ErrorCode::ProducerFenced);
+    let b = rig.send("t-0", "b");
+    assert_eq!(rig.verdict(b), "PRODUCER_FENCED");
+    rig.assert_nothing_left();
+}
+
 /// Milliseconds until the next connect to a broker.
 fn until_connect(rig: &mut Rig, broker: i32) -> u64 {
     let before = rig.connects_to(broker);
