@@ -22,6 +22,7 @@ mod runs;
 mod scenario;
 mod stamp;
 mod trace;
+mod watch;
 mod wiretap;
 mod workload;
 mod world;

@@ -27,6 +27,7 @@ use crate::random::Random;
 use crate::report::Report;
 use crate::scenario::Scenario;
 use crate::trace;
+use crate::watch::Watch;
 use crate::wiretap::Wiretap;
 use crate::workload::{Application, Task};
 
@@ -115,6 +116,7 @@ pub(crate) struct World {
     pub(crate) cells_before: i64,
     probe_failures: Rc<RefCell<Vec<String>>>,
     pub(crate) report: Report,
+    watch: Watch,
 }
 
 fn nanos_of(time: Duration) -> u64 {
@@ -178,6 +180,7 @@ impl World {
             cells_before: simulation::cells_in_use(),
             probe_failures: Rc::default(),
             report: Report::default(),
+            watch: Watch::new(&scenario.settings),
             scenario,
         };
         world.begin();
@@ -370,7 +373,8 @@ impl World {
             for place in ledger.look() {
                 let entry = &ledger.entries[place];
                 trace!(self.agenda, "verdict {:?}: {:?}", entry.stamp, entry.verdict);
-                checker::check_now(&self.network.borrow().cluster, &self.scenario, entry);
+                checker::check_now(&self.scenario, entry);
+                self.watch.check(&self.network.borrow().cluster, entry);
             }
         }
         let patience = nanos_of(self.scenario.settings.delivery_timeout) + SLACK;
@@ -543,6 +547,7 @@ impl World {
         for task in woken {
             self.agenda.after(self.random.magnitude(100, 50 * MICROSECOND), What::Task(task));
         }
+        self.watch.look(&self.network.borrow().cluster, &self.app.ledger.borrow());
         let tick = self.network.borrow().cluster.next_tick();
         if tick < self.tick_at {
             self.tick_at = tick;
