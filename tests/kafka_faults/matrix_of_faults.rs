@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::faults::{FAULTS, Fault};
 use crate::ledger::verdict_errors;
-use crate::report::{Row, Silence, acknowledgements, enter, print_table, say};
+use crate::report::{Row, Silence, acknowledgements, enter, print_heads, print_table, say};
 use crate::scene::{Move, PARTITIONS, Scene, Stage, Way};
 use crate::support::deadline::{Deadline, now};
 use crate::support::jars::Version;
@@ -18,6 +18,7 @@ use crate::traffic::{Outcome, Outcomes, Traffic};
 /// Every fault once, or those whose names hold a word of `KURING_FAULTS` (commas between).
 pub(crate) fn play_all(version: Version) {
     let mut theater = Theater::new(version);
+    print_heads();
     let chosen = chosen();
     for fault in &chosen {
         theater.play(fault);
@@ -33,6 +34,7 @@ pub(crate) fn soak(minutes: u64, seed: u64) {
     for version in Version::ALL {
         let end = Deadline::after(Duration::from_secs(minutes * 60 / 2));
         let mut theater = Theater::new(version);
+        print_heads();
         while !end.passed() {
             // Knuth's MMIX generator; its upper bits are the good ones.
             dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
@@ -98,7 +100,6 @@ impl Theater {
 
 /// Plays one fault on a topic of its own and returns what is wrong.
 fn play(stage: &mut Stage, line: Version, fault: &Fault, topic: &str, driver: &str) -> Vec<String> {
-    say(&format!("{line} {}", fault.name));
     stage.cluster.create_topic(topic, PARTITIONS, 3, &[]);
     stage.cluster.await_in_sync(topic);
     let begin = now();
@@ -113,6 +114,7 @@ fn play(stage: &mut Stage, line: Version, fault: &Fault, topic: &str, driver: &s
     let Scene { moves, rebirth, note, .. } = scene;
     let outcomes = traffic.finish(Deadline::after(VERDICTS_MAX));
     let summary = producer.close(Duration::from_secs(20));
+    let counters = producer.metrics();
     let seconds = (now() - begin).as_secs();
     let log = stage.read(topic, rebirth);
     let mut errors = verdict_errors(&outcomes, &log, rebirth);
@@ -141,6 +143,10 @@ fn play(stage: &mut Stage, line: Version, fault: &Fault, topic: &str, driver: &s
     }
     if fault.loses_nothing() {
         errors.extend(given_up(&outcomes));
+    }
+    let (free, total) = (counters.buffer_available_bytes, counters.buffer_total_bytes);
+    if free != total {
+        errors.push(format!("{free} of {total} bytes of memory are free after close"));
     }
     if summary.acknowledged != row.acknowledged as u64 {
         errors.push(format!("the summary counts otherwise: {summary:?}, {row:?}"));

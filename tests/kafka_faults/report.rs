@@ -44,6 +44,25 @@ impl Row {
             note,
         }
     }
+
+    fn text(&self) -> String {
+        let millis = |time: Duration| time.as_millis().to_string();
+        line([
+            self.line.number(),
+            self.fault,
+            self.driver,
+            &self.records.to_string(),
+            &self.acknowledged.to_string(),
+            &self.possibly_written.to_string(),
+            &self.turned_out_written.to_string(),
+            &self.not_written.to_string(),
+            &self.errors.to_string(),
+            &millis(self.silence.of_all),
+            &millis(self.silence.of_one),
+            &self.seconds.to_string(),
+            &self.note,
+        ])
+    }
 }
 
 /// The longest times between two acknowledgements.
@@ -82,32 +101,18 @@ pub(crate) fn acknowledgements(outcomes: &Outcomes, only: Option<i32>) -> Vec<In
 static ROWS: Mutex<Vec<Row>> = Mutex::new(Vec::new());
 
 pub(crate) fn enter(row: Row) {
-    say(&format!("{row:?}"));
+    say(row.text().trim_end());
     ROWS.lock().unwrap_or_else(PoisonError::into_inner).push(row);
+}
+
+pub(crate) fn print_heads() {
+    say(&format!("\n{}{}", line(HEADS), line(UNITS).trim_end()));
 }
 
 pub(crate) fn print_table() {
     let rows = ROWS.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut table = line(HEADS) + &line(UNITS);
-    for row in rows.iter() {
-        let millis = |time: Duration| time.as_millis().to_string();
-        table += &line([
-            row.line.number(),
-            row.fault,
-            row.driver,
-            &row.records.to_string(),
-            &row.acknowledged.to_string(),
-            &row.possibly_written.to_string(),
-            &row.turned_out_written.to_string(),
-            &row.not_written.to_string(),
-            &row.errors.to_string(),
-            &millis(row.silence.of_all),
-            &millis(row.silence.of_one),
-            &row.seconds.to_string(),
-            &row.note,
-        ]);
-    }
-    say(&table);
+    let rows: String = rows.iter().map(Row::text).collect();
+    say(&format!("\n{}{}{rows}", line(HEADS), line(UNITS)));
 }
 
 fn line(cells: [&str; 13]) -> String {
