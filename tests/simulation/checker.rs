@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kuring::{Acks, Settings};
 
-use crate::cluster::{Forgotten, PartitionLog};
+use crate::cluster::{Cluster, Forgotten, PartitionLog};
 use crate::ledger::{Entry, Ledger, Verdict};
 use crate::report::Report;
 use crate::scenario::Scenario;
@@ -63,7 +63,7 @@ struct Found {
 type Logs = BTreeMap<(u16, u32), Vec<Found>>;
 
 /// What can be said of a verdict as soon as it is there.
-pub(crate) fn check_now(scenario: &Scenario, entry: &Entry) {
+pub(crate) fn check_now(_: &Cluster, scenario: &Scenario, entry: &Entry) {
     if let Some(Verdict::Acknowledged { partition, offset }) = entry.verdict {
         let stamp = entry.stamp;
         let asked = stamp.partition;

@@ -22,7 +22,6 @@ mod runs;
 mod scenario;
 mod stamp;
 mod trace;
-mod watch;
 mod wiretap;
 mod workload;
 mod world;

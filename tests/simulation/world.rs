@@ -27,7 +27,6 @@ use crate::random::Random;
 use crate::report::Report;
 use crate::scenario::Scenario;
 use crate::trace;
-use crate::watch::Watch;
 use crate::wiretap::Wiretap;
 use crate::workload::{Application, Task};
 
@@ -116,7 +115,6 @@ pub(crate) struct World {
     pub(crate) cells_before: i64,
     probe_failures: Rc<RefCell<Vec<String>>>,
     pub(crate) report: Report,
-    watch: Watch,
 }
 
 fn nanos_of(time: Duration) -> u64 {
@@ -180,7 +178,6 @@ impl World {
             cells_before: simulation::cells_in_use(),
             probe_failures: Rc::default(),
             report: Report::default(),
-            watch: Watch::new(&scenario.settings),
             scenario,
         };
         world.begin();
@@ -373,8 +370,7 @@ impl World {
             for place in ledger.look() {
                 let entry = &ledger.entries[place];
                 trace!(self.agenda, "verdict {:?}: {:?}", entry.stamp, entry.verdict);
-                checker::check_now(&self.scenario, entry);
-                self.watch.check(&self.network.borrow().cluster, entry);
+                checker::check_now(&self.network.borrow().cluster, &self.scenario, entry);
             }
         }
         let patience = nanos_of(self.scenario.settings.delivery_timeout) + SLACK;
@@ -547,7 +543,6 @@ impl World {
         for task in woken {
             self.agenda.after(self.random.magnitude(100, 50 * MICROSECOND), What::Task(task));
         }
-        self.watch.look(&self.network.borrow().cluster, &self.app.ledger.borrow());
         let tick = self.network.borrow().cluster.next_tick();
         if tick < self.tick_at {
             self.tick_at = tick;

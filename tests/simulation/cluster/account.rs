@@ -22,16 +22,6 @@ pub(crate) struct Success {
     pub(crate) at: u64,
 }
 
-/// A batch that a broker put into its log.
-#[derive(Clone, Debug)]
-pub(crate) struct Append {
-    pub(crate) topic: u128,
-    pub(crate) partition: i32,
-    pub(crate) batch: Rc<Stored>,
-    /// The epoch in which the broker led.
-    pub(crate) leader_epoch: i32,
-}
-
 /// Why an acknowledged batch is not in the final log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LossCause {
@@ -62,8 +52,6 @@ pub(crate) struct Forgotten {
 
 #[derive(Debug)]
 pub(crate) struct Account {
-    /// In the order in which they were made.
-    pub(crate) appends: Vec<Append>,
     pub(crate) successes: Vec<Success>,
     pub(crate) forgotten: Vec<Forgotten>,
     /// What no producer may do, and what the model itself may not.
@@ -75,7 +63,6 @@ pub(crate) struct Account {
 impl Account {
     pub(super) fn new() -> Self {
         Self {
-            appends: Vec::new(),
             successes: Vec::new(),
             forgotten: Vec::new(),
             violations: Vec::new(),

@@ -3,11 +3,11 @@
 
 use std::rc::Rc;
 
-use super::account::{Append, LossCause, Lost};
+use super::account::{LossCause, Lost};
 use super::agenda::Place;
 use super::batch::Record;
 use super::replica::Replica;
-use super::topics::{Partition, Topic};
+use super::topics::Topic;
 use super::{Cluster, Stored};
 
 /// The final log of a partition.
@@ -94,22 +94,6 @@ impl Cluster {
             start: authority.start,
             batches: &authority.log,
         }
-    }
-
-    /// Whether a batch is in the log that counts for its partition at this time.
-    pub(crate) fn counts(&self, append: &Append) -> bool {
-        self.partition_of(append).is_some_and(|it| it.authority().has(&append.batch))
-    }
-
-    /// Whether a replica that lagged was elected since a batch was appended.
-    pub(crate) fn had_unclean_election(&self, append: &Append) -> bool {
-        let is_later = |epoch: &i32| *epoch > append.leader_epoch;
-        self.partition_of(append).is_some_and(|it| it.unclean.iter().any(is_later))
-    }
-
-    fn partition_of(&self, append: &Append) -> Option<&Partition> {
-        let topic = *self.ids.get(&append.topic)?;
-        self.topics[topic].partitions.get(append.partition as usize)
     }
 
     /// The acknowledged batches that are in no final log, by the cluster's own fault.

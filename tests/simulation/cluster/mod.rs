@@ -46,7 +46,7 @@ use topics::Topic;
 // The simulator and the tests of the model use different parts.
 #[allow(unused_imports, reason = "each target uses some of these")]
 pub(crate) use {
-    account::{Account, Append, Forgotten, LossCause, Lost, Success},
+    account::{Account, Forgotten, LossCause, Lost, Success},
     batch::{Head, Record, Stored},
     ending::PartitionLog,
     plan::{FaultKind, Line, Plan, TopicPlan},

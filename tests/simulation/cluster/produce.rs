@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use super::account::{Append, Success};
+use super::account::Success;
 use super::agenda::{Event, Place};
 use super::answers::{self, Verdict};
 use super::batch::{self, Head, Stored};
@@ -228,12 +228,6 @@ impl Cluster {
                     self.nodes_of(place).into_iter().for_each(|it| self.fetch_soon(place, it));
                     self.check_isr_later(place);
                 }
-                self.account.appends.push(Append {
-                    topic: self.topics[place.topic].id,
-                    partition: place.partition as i32,
-                    batch: Rc::clone(&batch),
-                    leader_epoch,
-                });
                 return Ok(Appended { place, batch, is_duplicate: false, leader_epoch });
             }
             Check::Duplicate { base_offset, .. } => {
