@@ -140,14 +140,17 @@ mod tests {
 
     use super::*;
     use crate::support::deadline::now;
+    use crate::traffic::Kind;
+
+    const LATE: Kind = Kind { name: "timed-out", cause: None };
 
     /// Thread 0 sent five records to partition 1: three acknowledged, one possibly written and
     /// there, one not written.
     fn truth() -> (Outcomes, Log) {
         let at = now();
         let told = |offset| Outcome::Acknowledged { partition: 1, offset: Some(offset), at };
-        let possibly = Outcome::PossiblyWritten { kind: "timed-out" };
-        let not = Outcome::NotWritten { kind: "timed-out" };
+        let possibly = Outcome::PossiblyWritten { kind: LATE };
+        let not = Outcome::NotWritten { kind: LATE };
         let outcomes = vec![vec![told(0), told(1), possibly, not, told(3)]];
         let log = [0, 1, 2, 4].iter().zip(0..).map(|(number, offset)| found(*number, offset));
         (outcomes, vec![Vec::new(), log.collect()])
@@ -202,7 +205,7 @@ mod tests {
     #[test]
     fn a_key_in_two_partitions_is_noticed() {
         // Numbers 2 and 98 share a key and name no partition.
-        let possibly = Outcome::PossiblyWritten { kind: "timed-out" };
+        let possibly = Outcome::PossiblyWritten { kind: LATE };
         let log = vec![vec![found(2, 0)], vec![found(98, 0)]];
         let errors = verdict_errors(&vec![vec![possibly; 99]], &log, None);
         assert!(errors[0].contains("has its key"), "{errors:?}");

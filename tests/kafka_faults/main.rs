@@ -17,6 +17,7 @@
 
 mod faults;
 mod ledger;
+mod log;
 mod matrix_of_faults;
 mod report;
 mod scene;

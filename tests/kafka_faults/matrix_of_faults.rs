@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use crate::faults::{FAULTS, Fault};
 use crate::ledger::verdict_errors;
+use crate::log;
 use crate::report::{Row, Silence, acknowledgements, enter, print_heads, print_table, say};
 use crate::scene::{Move, PARTITIONS, Scene, Stage, Way};
+use crate::stamp::Stamp;
 use crate::support::deadline::{Deadline, now};
 use crate::support::jars::Version;
-use crate::traffic::{Outcome, Outcomes, Traffic};
+use crate::traffic::{Kind, Outcome, Outcomes, Traffic};
 
 /// Every fault once, or those whose names hold a word of `KURING_FAULTS` (commas between).
 pub(crate) fn play_all(version: Version) {
@@ -75,6 +77,7 @@ impl Theater {
         let version = self.version;
         // Each fault meets both drivers: one on each line.
         let driver = ["auto", "epoll"][(self.played + version as usize) % 2];
+        let log = log::begin(&format!("{version}-{topic}"));
         let play = || play(stage, version, fault, &topic, driver);
         let played = catch_unwind(AssertUnwindSafe(play));
         let errors = played.unwrap_or_else(|panic| {
@@ -85,6 +88,12 @@ impl Theater {
             enter(Row::unfinished(version, fault.name, note));
             vec![error]
         });
+        if errors.is_empty() {
+            log::forget(&log);
+        } else {
+            let log = log.display();
+            say(&format!("{version} {}: what the producer logged is in {log}", fault.name));
+        }
         for error in errors.iter().take(ERRORS_SHOWN) {
             say(&format!("{version} {}: WRONG: {error}", fault.name));
             self.wrong.push(format!("{version} {}: {error}", fault.name));
@@ -163,21 +172,27 @@ fn given_up(outcomes: &Outcomes) -> Option<String> {
         Outcome::Acknowledged { .. } => false,
         Outcome::PossiblyWritten { .. } => true,
         // Never accepted: `try_send` found no memory, or `send` waited too long for it.
-        Outcome::NotWritten { kind } => *kind != "memory-exhausted",
+        Outcome::NotWritten { kind } => kind.name != "memory-exhausted",
     };
     let first = outcomes.iter().flatten().find(is_given_up)?;
-    let count = outcomes.iter().flatten().filter(is_given_up).count();
-    Some(format!("{count} records were given up before their time was over, one is {first:?}"))
+    let mut partitions = BTreeMap::<_, usize>::new();
+    for (thread, numbers) in outcomes.iter().enumerate() {
+        for (number, _) in (0..).zip(numbers).filter(|(_, outcome)| is_given_up(outcome)) {
+            let named = Stamp { thread, number }.partition(PARTITIONS);
+            *partitions.entry(named).or_default() += 1;
+        }
+    }
+    Some(format!("accepted and given up, by named partition: {partitions:?}; one is {first:?}"))
 }
 
 /// Why records were not acknowledged, and how many.
 fn kinds(outcomes: &Outcomes) -> String {
-    let mut counts = BTreeMap::<&str, usize>::new();
+    let mut counts = BTreeMap::<Kind, usize>::new();
     for outcome in outcomes.iter().flatten() {
         match outcome {
             Outcome::Acknowledged { .. } => {}
             Outcome::PossiblyWritten { kind } | Outcome::NotWritten { kind } => {
-                *counts.entry(kind).or_default() += 1;
+                *counts.entry(*kind).or_default() += 1;
             }
         }
     }

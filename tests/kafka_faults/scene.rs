@@ -154,8 +154,11 @@ const BROKERS: usize = 3;
 pub(crate) const PARTITIONS: i32 = 6;
 const PROGRESS_MAX: Duration = Duration::from_secs(90);
 
-/// Elections are the tests' to ask for.
-const OVERRIDES: &[(&str, &str)] = &[("auto.leader.rebalance.enable", "false")];
+/// Elections are the tests' to ask for. A follower that asks a new leader a moment too early would
+/// wait a second before it asks again, and no acknowledgement comes in that second: the report is
+/// to show how long the producer takes.
+const OVERRIDES: &[(&str, &str)] =
+    &[("auto.leader.rebalance.enable", "false"), ("replica.fetch.backoff.ms", "100")];
 
 /// Short times, so that each fault can outlast them, and long enough for a busy machine.
 const PROPERTIES: &[(&str, &str)] = &[

@@ -3,13 +3,14 @@
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use kuring::{Delivery, Producer, Record, SendError, Topic, TrySendError};
+use kuring::{Delivery, ErrorCode, Producer, Record, SendError, Topic, TrySendError};
 
 use crate::stamp::Stamp;
 use crate::support::deadline::Deadline;
@@ -23,17 +24,37 @@ pub(crate) enum Outcome {
         at: Instant,
     },
     PossiblyWritten {
-        kind: &'static str,
+        kind: Kind,
     },
     /// Refused when it was sent, or failed later.
     NotWritten {
-        kind: &'static str,
+        kind: Kind,
     },
+}
+
+/// The error's kind, and what stood in the way where it says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    pub(crate) cause: Option<&'static str>,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.cause {
+            Some(cause) => write!(f, "{} ({cause})", self.name),
+            None => f.write_str(self.name),
+        }
+    }
 }
 
 impl Outcome {
     fn failed(error: &SendError) -> Self {
-        let kind = error.kind_name();
+        let cause = match error {
+            SendError::TimedOut { cause, .. } | SendError::Unknown { cause, .. } => *cause,
+            _ => None,
+        };
+        let kind = Kind { name: error.kind_name(), cause: cause.map(ErrorCode::name) };
         if error.possibly_written() {
             Self::PossiblyWritten { kind }
         } else {

@@ -18,15 +18,16 @@ pub(super) fn kill_a_leader_and_restart_it(scene: &mut Scene<'_>) {
         .filter(|&partition| scene.stage.cluster.leader_of(scene.topic, partition) == leader)
         .collect();
     scene.stage.cluster.kill_broker(leader);
-    scene.moves = watch_moves(scene, &orphans);
+    scene.moves = watch_moves(scene, leader, &orphans);
     scene.progress();
     scene.stage.cluster.restart_broker(leader);
     scene.await_in_sync();
     scene.progress();
 }
 
-/// Asks the living brokers, again and again, which of the partitions they lead and serve.
-fn watch_moves(scene: &Scene<'_>, orphans: &[i32]) -> Vec<Move> {
+/// Asks the living brokers, again and again, which of the partitions they lead and serve. A new
+/// leader can acknowledge only when its followers know of it too, so all of them have to.
+fn watch_moves(scene: &Scene<'_>, dead: usize, orphans: &[i32]) -> Vec<Move> {
     let lost = now();
     let deadline = Deadline::after(Duration::from_secs(60));
     let cluster = &scene.stage.cluster;
@@ -37,13 +38,21 @@ fn watch_moves(scene: &Scene<'_>, orphans: &[i32]) -> Vec<Move> {
     let mut open: BTreeSet<i32> = orphans.iter().copied().collect();
     let mut moves = Vec::new();
     while !open.is_empty() {
+        let wanted: Vec<i32> = open.iter().copied().collect();
+        let mut served = Vec::new();
         for connection in &mut connections {
-            let wanted: Vec<i32> = open.iter().copied().collect();
-            let led = leads(connection, scene.topic, &wanted).expect("the broker lives");
-            for partition in led {
-                open.remove(&partition);
-                moves.push(Move { partition, lost, serving: now() });
-            }
+            served.extend(leads(connection, scene.topic, &wanted).expect("the broker lives"));
+        }
+        for connection in &mut connections {
+            let answer = connection.metadata(&[scene.topic]).expect("the broker lives");
+            let known = answer.topics.iter().flat_map(|topic| &topic.partitions);
+            let stale = known.filter(|it| *it.leader_id == dead as i32 + 1);
+            let stale: Vec<i32> = stale.map(|it| it.partition_index).collect();
+            served.retain(|partition| !stale.contains(partition));
+        }
+        for partition in served {
+            open.remove(&partition);
+            moves.push(Move { partition, lost, serving: now() });
         }
         scene.hold(Duration::from_millis(5));
         deadline.check(|| format!("new leaders of partitions {open:?}"));
