@@ -282,6 +282,10 @@ fn record<'a>(stamp: Stamp, key: Option<&'a str>, value: &'a [u8], partitions: i
 fn try_send(topic: &Topic, record: Record<'_>) -> Result<Delivery, SendError> {
     topic.try_send(record).map_err(|refused| match refused {
         TrySendError::Rejected(error) => error,
+        TrySendError::Metadata => {
+            let (topic, waited) = (Arc::clone(topic.name()), Duration::ZERO);
+            SendError::Unknown { topic, partition: None, waited, cause: None }
+        }
         TrySendError::Closed => SendError::Closed { possibly_written: false },
         _ => SendError::MemoryExhausted { waited: Duration::ZERO },
     })

@@ -1,6 +1,8 @@
 //! What an administrator does to a topic in use.
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use crate::ledger::Rebirth;
 use crate::scene::{PARTITIONS, Scene};
 use crate::support::deadline::now;
@@ -50,6 +52,7 @@ pub(super) fn delete_and_create_again(scene: &mut Scene<'_>) {
     scene.progress();
     let deleting = now();
     scene.stage.cluster.delete_topic(scene.topic);
+    scene.hold(Duration::from_secs(2));
     scene.stage.cluster.create_topic(scene.topic, PARTITIONS, 3, &[]);
     scene.rebirth = Some(Rebirth { deleting, created: now() });
     scene.await_in_sync();
