@@ -70,7 +70,8 @@ impl Rig {
         let (memory, batch) = (settings.buffer_memory, settings.batch_bytes);
         let accumulator = Accumulator::new(memory, batch, settings.linger).unwrap();
         let cluster = Arc::new(Cluster::default());
-        let now = clock::now();
+        // Through nanoseconds: a time before the process's zero would not come back the same.
+        let now = clock::from_nanos(clock::now_nanos());
         let bootstrap = vec![("127.0.0.1".into(), 9001, vec![address_of(1)])];
         let options = SenderOptions { settings, bootstrap, seed: 7 };
         let (memory, known) = (Arc::clone(&accumulator), Arc::clone(&cluster));
