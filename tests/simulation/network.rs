@@ -429,8 +429,8 @@ impl Network {
             if !is_due || self.is_clogged(link) {
                 return;
             }
-            let broker = link.broker.unwrap_or(-1);
-            let is_up = self.cluster.broker_life(broker) == link.life;
+            // Nobody listens at the address of a link without a broker.
+            let is_up = link.broker.is_some_and(|node| self.cluster.broker_life(node) == link.life);
             let Some(link) = self.links.get_mut(&id) else { return };
             let Some((_, piece)) = link.up.queue.pop_front() else { return };
             match piece {
