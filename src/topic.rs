@@ -44,13 +44,27 @@ impl Rings {
         Self { chunks: [const { OnceLock::new() }; Self::CHUNKS] }
     }
 
+    /// Number of the chunk, and the place in it.
     #[inline]
-    fn slot(&self, partition: u32) -> &OnceLock<Arc<BatchRing>> {
+    fn place(partition: u32) -> (usize, usize) {
         let shifted = u64::from(partition) + (1 << Self::FIRST_BITS);
         let top = shifted.ilog2();
-        let chunk = self.chunks[(top - Self::FIRST_BITS) as usize]
-            .get_or_init(|| (0..1_u64 << top).map(|_| OnceLock::new()).collect());
-        &chunk[(shifted - (1 << top)) as usize]
+        ((top - Self::FIRST_BITS) as usize, (shifted - (1 << top)) as usize)
+    }
+
+    /// The ring, if there is one already.
+    #[inline]
+    fn get(&self, partition: u32) -> Option<&BatchRing> {
+        let (chunk, at) = Self::place(partition);
+        self.chunks[chunk].get()?[at].get().map(|ring| &**ring)
+    }
+
+    fn slot(&self, partition: u32) -> &OnceLock<Arc<BatchRing>> {
+        let (chunk, at) = Self::place(partition);
+        let bytes = 1_u64 << (chunk as u32 + Self::FIRST_BITS);
+        let chunk =
+            self.chunks[chunk].get_or_init(|| (0..bytes).map(|_| OnceLock::new()).collect());
+        &chunk[at]
     }
 }
 
@@ -127,8 +141,17 @@ impl Topic {
     /// # Errors
     /// Which of memory and metadata was missing, that the producer is closed, or why the record can
     /// never be sent.
+    #[inline]
     pub fn try_send(&self, record: Record<'_>) -> Result<Delivery, TrySendError> {
-        self.append(&record, &mut Reserved::default()).map_err(|blocked| match blocked {
+        match self.append_to_open(&record) {
+            Some(delivery) => Ok(delivery),
+            None => self.try_send_anew(&record),
+        }
+    }
+
+    #[inline(never)]
+    fn try_send_anew(&self, record: &Record<'_>) -> Result<Delivery, TrySendError> {
+        self.append(record, &mut Reserved::default()).map_err(|blocked| match blocked {
             Blocked::Memory { .. } => TrySendError::Memory,
             Blocked::Metadata { .. } => {
                 self.ask_for_metadata();
@@ -147,13 +170,22 @@ impl Topic {
     /// # Errors
     /// As [`send`](Self::send). From a waker on a sender thread it does not wait: then what
     /// [`try_send`](Self::try_send) cannot do is [`SendError::OnSenderThread`].
+    #[inline]
     pub fn blocking_send(&self, record: Record<'_>) -> Result<Delivery, SendError> {
-        match self.append(&record, &mut Reserved { paced: true, ..Reserved::default() }) {
+        match self.append_to_open(&record) {
+            Some(delivery) => Ok(delivery),
+            None => self.blocking_send_anew(&record),
+        }
+    }
+
+    #[inline(never)]
+    fn blocking_send_anew(&self, record: &Record<'_>) -> Result<Delivery, SendError> {
+        match self.append(record, &mut Reserved { paced: true, ..Reserved::default() }) {
             Ok(delivery) => Ok(delivery),
             Err(Blocked::Rejected(error)) => Err(error),
-            Err(_) => match park::block_on(self.send(record)) {
+            Err(_) => match park::block_on(self.send(*record)) {
                 Ok(sent) => sent,
-                Err(WouldDeadlock) => self.send_from_waker(record),
+                Err(WouldDeadlock) => self.send_from_waker(*record),
             },
         }
     }
@@ -225,7 +257,38 @@ impl Topic {
         }
     }
 
-    #[inline]
+    /// The usual case of [`append`](Self::append): the record has no headers, and the batch that is
+    /// open has room for it. None: nothing happened.
+    #[inline(always)]
+    fn append_to_open(&self, record: &Record<'_>) -> Option<Delivery> {
+        let (producer, shared) = (&*self.producer, &*self.shared);
+        let length = |field: Option<&[u8]>| field.map_or(0, <[u8]>::len);
+        let rough = length(record.key) + length(record.value) + SURE_TO_FIT;
+        if !record.headers.is_empty() || rough > producer.record_bytes_sure.get() {
+            return None;
+        }
+        let count = shared.entry.partition_count();
+        let timestamp = record.timestamp.unwrap_or_else(clock::wall_ms);
+        if timestamp < 0 || count == 0 {
+            return None;
+        }
+        let entry = Entry { key: record.key, value: record.value, headers: &[], timestamp };
+        if record.partition.is_none() && (record.key.is_none() || producer.settings.ignore_keys) {
+            let choice = shared.sticky.standing_choice(count)?;
+            let ring = shared.rings.get(choice.partition as u32)?;
+            let (delivery, bytes) = ring.append_to_open(&entry)?;
+            let batch_bytes = producer.settings.batch_bytes;
+            shared.sticky.appended(choice, bytes, batch_bytes, || self.draw(count));
+            return Some(delivery);
+        }
+        let partition = match record.partition {
+            Some(partition) if (partition as u32) < count => partition,
+            Some(_) => return None,
+            None => partition_of_key(record.key?, count),
+        };
+        Some(shared.rings.get(partition as u32)?.append_to_open(&entry)?.0)
+    }
+
     fn append(&self, record: &Record<'_>, reserved: &mut Reserved) -> Result<Delivery, Blocked> {
         let count = self.shared.entry.partition_count();
         if count == 0 {
@@ -644,6 +707,11 @@ impl Future for Sending<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
+            if let (Wait::No, Some(delivery)) =
+                (&self.wait, self.topic.append_to_open(&self.record))
+            {
+                return Poll::Ready(Ok(delivery));
+            }
             let mut reserved = std::task::ready!(self.poll_wait(context))?;
             let appended = self.topic.append(&self.record, &mut reserved);
             self.give_back(reserved);

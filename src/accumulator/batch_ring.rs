@@ -37,6 +37,7 @@ use super::ready::Link;
 use super::{Accumulator, BATCH_BYTES_MAX};
 use crate::clock;
 use crate::delivery::{CellIndex, Delivery};
+use crate::protocol::plain_record;
 use crate::protocol::record_batch::{self, HEADER_BYTES, Header};
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::sync::atomic::{AtomicU32, AtomicU64};
@@ -114,9 +115,13 @@ impl Entry<'_> {
         record_batch::record_bytes_around(self.content_bytes(), ordinal, delta)
     }
 
-    #[inline]
+    #[inline(always)]
     fn encode(&self, out: &mut [u8], ordinal: u32, delta: i64) {
-        record_batch::encode_record(out, ordinal, delta, self.key, self.value, self.headers);
+        if self.headers.is_empty() {
+            plain_record::encode(out, ordinal, delta, self.key, self.value);
+        } else {
+            record_batch::encode_record(out, ordinal, delta, self.key, self.value, self.headers);
+        }
     }
 
     /// Bytes of a batch of this record alone.
@@ -160,6 +165,14 @@ pub enum Append {
     NoSlot,
     /// The producer is closed.
     Closed,
+}
+
+/// Why an open batch did not take a record.
+enum Passed {
+    /// It has no room.
+    Full,
+    /// It is sealed, or another claim came first: look again.
+    Moved,
 }
 
 enum Opened {
@@ -239,19 +252,34 @@ impl BatchRing {
         &self.accumulator
     }
 
+    /// Appends one record to the open batch, if that is possible at the first try; with the promise,
+    /// how much the batch grew (STK-2). None: nothing happened, [`append`](Self::append) does what
+    /// is needed. Lock-free; allocates nothing.
+    #[inline(always)]
+    pub fn append_to_open(&self, entry: &Entry<'_>) -> Option<(Delivery, usize)> {
+        let content = entry.content_bytes();
+        self.claim(self.word.load(Acquire), entry, content).ok()
+    }
+
     /// Appends one record. Lock-free; runs on the calling thread; allocates nothing, except for a
     /// record larger than `batch.size`, which gets memory of its own.
-    #[inline]
     pub fn append(&self, entry: &Entry<'_>, memory: Memory) -> Append {
         let content = entry.content_bytes();
         let mut word = self.word.load(Acquire);
         loop {
             if word & (SEALED | CLOSED) == 0 {
                 match self.claim(word, entry, content) {
-                    Ok(Some(done)) => return done,
-                    // Full: whoever seals it tells the shard.
-                    Ok(None) => self.seal(word),
-                    Err(()) => {}
+                    Ok((delivery, bytes)) => {
+                        return Append::Done {
+                            delivery,
+                            bytes,
+                            opened: false,
+                            used_reserved: false,
+                        };
+                    }
+                    // Whoever seals it tells the shard.
+                    Err(Passed::Full) => self.seal(word),
+                    Err(Passed::Moved) => {}
                 }
             } else {
                 match self.open_next(word, entry, memory) {
@@ -263,29 +291,38 @@ impl BatchRing {
         }
     }
 
-    /// Claims, encodes and commits in the open batch of `word`. None: it does not fit. Err: the
-    /// word moved on.
-    #[inline]
-    fn claim(&self, word: u64, entry: &Entry<'_>, content: usize) -> Result<Option<Append>, ()> {
+    /// Claims, encodes and commits in the open batch of `word`.
+    #[inline(always)]
+    fn claim(
+        &self,
+        word: u64,
+        entry: &Entry<'_>,
+        content: usize,
+    ) -> Result<(Delivery, usize), Passed> {
+        if word & (SEALED | CLOSED) != 0 {
+            return Err(Passed::Moved);
+        }
         let slot = &self.slots[generation_of(word) as usize % SLOTS];
         let seen = slot.load(Acquire);
-        let batch = &self.accumulator.batches[batch_of(seen).ok_or(())? as usize];
+        let batch = &self.accumulator.batches[batch_of(seen).ok_or(Passed::Moved)? as usize];
         let base_timestamp = batch.base_timestamp.load(Relaxed);
         let (ordinal, offset) = (count_of(word), offset_of(word));
         let mut delta = entry.timestamp.wrapping_sub(base_timestamp);
         let bytes = record_batch::record_bytes_around(content, ordinal, delta);
         if offset + bytes > self.accumulator.batch_limit || ordinal == COUNT_MAX {
-            return Ok(None);
+            return Err(Passed::Full);
         }
         let claimed = word + COUNT_ONE + bytes as u64;
         // Acquire on success: the claimed range is ours after everything that was before it.
-        self.word.compare_exchange(word, claimed, Acquire, Relaxed).map_err(|_| ())?;
+        let claim = self.word.compare_exchange(word, claimed, Acquire, Relaxed);
+        claim.map_err(|_| Passed::Moved)?;
         let now = slot.load(Acquire);
         if now != seen {
             delta = self.rebase(now, entry, ordinal, bytes, delta);
         }
         let index = batch_of(now).expect("a batch with an open claim stays in its slot");
-        Ok(Some(self.write(Claim { batch: index, offset, bytes }, entry, ordinal, delta)))
+        let claim = Claim { batch: index, offset, bytes };
+        Ok((self.write(claim, entry, ordinal, delta), bytes))
     }
 
     /// Appends as many of `count` records to the open batch as fit, with one claim; returns how
@@ -338,7 +375,7 @@ impl BatchRing {
         (taken, bytes)
     }
 
-    #[inline]
+    #[inline(always)]
     fn encode(&self, mut claim: Claim, entry: &Entry<'_>, ordinal: u32, delta: i64) {
         entry.encode(claim.bytes_mut(&self.accumulator.pool), ordinal, delta);
     }
@@ -353,8 +390,8 @@ impl BatchRing {
     }
 
     /// Writes a claimed record and commits it.
-    #[inline]
-    fn write(&self, claim: Claim, entry: &Entry<'_>, ordinal: u32, delta: i64) -> Append {
+    #[inline(always)]
+    fn write(&self, claim: Claim, entry: &Entry<'_>, ordinal: u32, delta: i64) -> Delivery {
         let bytes = claim.bytes;
         let batch = &self.accumulator.batches[claim.batch as usize];
         self.encode(claim, entry, ordinal, delta);
@@ -364,7 +401,7 @@ impl BatchRing {
         if batch.commit(bytes) {
             self.accumulator.tell(self, 0);
         }
-        Append::Done { delivery, bytes, opened: false, used_reserved: false }
+        delivery
     }
 
     /// Seals the open batch of `word`, if it is still the one, and tells the shard.
@@ -422,9 +459,7 @@ impl BatchRing {
         let batch = &self.accumulator.batches[buffer.0 as usize];
         let deadline = self.accumulator.send_deadline(batch.opened_at(), opening & SEALED != 0);
         let claim = Claim { batch: buffer.0, offset: HEADER_BYTES, bytes: bytes - HEADER_BYTES };
-        let Append::Done { delivery, .. } = self.write(claim, entry, 0, 0) else {
-            unreachable!("write always finishes")
-        };
+        let delivery = self.write(claim, entry, 0, 0);
         self.accumulator.tell(self, deadline);
         Opened::Mine(Append::Done { delivery, bytes, opened: true, used_reserved })
     }

@@ -95,12 +95,23 @@ impl Sticky {
     /// This thread's partition among `count`; `draw` picks one where there is none yet (STK-1).
     #[inline]
     pub fn choice(&self, count: u32, draw: impl FnOnce() -> i32) -> Choice {
+        self.standing_choice(count).unwrap_or_else(|| {
+            self.switch(Choice { stripe: stripe(), partition: 0, bytes: 0 }, draw())
+        })
+    }
+
+    /// This thread's partition among `count`, if it has chosen one already.
+    #[inline(always)]
+    pub fn standing_choice(&self, count: u32) -> Option<Choice> {
         let stripe = stripe();
         let word = self.choices[stripe].load(Relaxed);
-        if word != UNCHOSEN && (word >> 32) < u64::from(count) {
-            return Choice { stripe, partition: (word >> 32) as i32, bytes: word as u32 };
-        }
-        self.switch(Choice { stripe, partition: 0, bytes: 0 }, draw())
+        // What is not chosen is above every count.
+        let partition = (word >> 32) as u32;
+        (partition < count).then_some(Choice {
+            stripe,
+            partition: partition as i32,
+            bytes: word as u32,
+        })
     }
 
     /// Goes on with another partition.

@@ -5,7 +5,7 @@
 //! Source:   the Kafka protocol guide; KIP-482 (flexible versions), KIP-98 (record batch v2).
 //!
 //! Reading order: [`varint`], [`wire`], [`api`], [`frame`], one file per API, [`record_batch`],
-//! [`split`].
+//! [`plain_record`], [`split`].
 #![forbid(unsafe_code)]
 
 pub mod api;
@@ -14,6 +14,7 @@ pub mod error_code;
 pub mod frame;
 pub mod init_producer_id;
 pub mod metadata;
+pub mod plain_record;
 pub mod produce;
 pub mod record_batch;
 pub mod split;
