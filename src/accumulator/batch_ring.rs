@@ -252,9 +252,9 @@ impl BatchRing {
         &self.accumulator
     }
 
-    /// Appends one record to the open batch, if that is possible at the first try; with the promise,
-    /// how much the batch grew (STK-2). None: nothing happened, [`append`](Self::append) does what
-    /// is needed. Lock-free; allocates nothing.
+    /// Appends one record to the open batch, if that is possible at the first try; beside the
+    /// promise, how much the batch grew (STK-2). None: nothing happened, [`append`](Self::append)
+    /// does what is needed. Lock-free; allocates nothing.
     #[inline(always)]
     pub fn append_to_open(&self, entry: &Entry<'_>) -> Option<(Delivery, usize)> {
         let content = entry.content_bytes();
