@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -191,7 +192,7 @@ impl CellIndex {
     /// The delivery of record `ordinal` of the batch. Exactly one per claimed record.
     #[inline]
     pub fn delivery(self, ordinal: u32, timestamp: i64) -> Delivery {
-        Delivery { cell: self, ordinal, timestamp }
+        Delivery { place: MARK | u64::from(self.0) << 32 | u64::from(ordinal), timestamp }
     }
 
     /// The verdict: every record of the batch was acknowledged. `base_offset` is -1 if unknown,
@@ -288,6 +289,7 @@ impl CellIndex {
     }
 
     /// Gives up `shares`; the one that takes the count to zero frees the cell.
+    #[inline]
     fn give_up(self, shares: i64) {
         let before = self.cell().shares.fetch_sub(shares, AcqRel);
         debug_assert!(before >= shares, "a share was given up twice");
@@ -361,28 +363,43 @@ fn pop_free() -> Option<u32> {
 #[derive(Debug)]
 #[must_use = "a delivery says whether the record was written; drop it if that does not matter"]
 pub struct Delivery {
-    cell: CellIndex,
-    ordinal: u32,
+    /// `MARK | cell << 32 | place in the batch`: with the timestamp two words, so that a promise is
+    /// handed on in registers, a possible one too.
+    place: NonZeroU64,
     timestamp: i64,
 }
 
+/// Set in every [`Delivery`]; cells are far fewer.
+const MARK: NonZeroU64 = NonZeroU64::new(1 << 63).expect("a bit is set");
+const _: () = assert!(CELLS_PER_CHUNK * CHUNKS_MAX < 1 << 31);
+
 impl Delivery {
+    #[inline]
+    fn index(&self) -> CellIndex {
+        CellIndex(((self.place.get() ^ MARK.get()) >> 32) as u32)
+    }
+
+    #[inline]
+    fn ordinal(&self) -> u32 {
+        self.place.get() as u32
+    }
+
     /// Whether the verdict is there. Atomic loads only, except where the records of a batch have
     /// several verdicts.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        let cell = self.cell.cell();
+        let cell = self.index().cell();
         match cell.state.load(Acquire) {
             _ if cell.is_inherited() => true,
-            PARTS => cell.shared().part_of(self.ordinal).is_some(),
+            PARTS => cell.shared().part_of(self.ordinal()).is_some(),
             state => state != PENDING,
         }
     }
 
     /// [`is_done`](Self::is_done) by one who has the lock.
     fn is_done_in(&self, shared: &Shared) -> bool {
-        match self.cell.cell().state.load(Acquire) {
-            PARTS => shared.part_of(self.ordinal).is_some(),
+        match self.index().cell().state.load(Acquire) {
+            PARTS => shared.part_of(self.ordinal()).is_some(),
             state => state != PENDING,
         }
     }
@@ -391,7 +408,7 @@ impl Delivery {
     /// child has inherited says [`SendError::Forked`].
     #[must_use]
     pub fn verdict(&self) -> Option<Result<Acknowledged, SendError>> {
-        let cell = self.cell.cell();
+        let cell = self.index().cell();
         // Acquire: sees the result. Partner: the Release store in `resolve`.
         match cell.state.load(Acquire) {
             PENDING if !cell.is_inherited() => None,
@@ -421,15 +438,15 @@ impl Delivery {
             base_offset: cell.base_offset.load(Relaxed),
             log_append_time: cell.log_append_time.load(Relaxed),
         };
-        self.acknowledged_at(cell, place, self.ordinal, cell.resolved_at.load(Relaxed))
+        self.acknowledged_at(cell, place, self.ordinal(), cell.resolved_at.load(Relaxed))
     }
 
     /// META-5: the place of a record whose batch was split counts from its own piece.
     #[cold]
     fn part_verdict(&self, cell: &Cell) -> Option<Result<Acknowledged, SendError>> {
         let shared = cell.shared();
-        let part = shared.part_of(self.ordinal)?;
-        let ordinal = self.ordinal - part.first;
+        let part = shared.part_of(self.ordinal())?;
+        let ordinal = self.ordinal() - part.first;
         Some(match &part.outcome {
             Ok(place) => Ok(self.acknowledged_at(cell, *place, ordinal, part.resolved_at)),
             Err(error) => Err(error.clone()),
@@ -448,11 +465,11 @@ impl Delivery {
 
     fn metadata(&self) -> Option<Result<RecordMetadata, SendError>> {
         let found = self.verdict()?;
-        if self.cell.cell().is_inherited() {
+        if self.index().cell().is_inherited() {
             return Some(Err(SendError::Forked { possibly_written: true }));
         }
         Some(found.map(|ack| {
-            let topic = self.cell.cell().shared().topic.clone();
+            let topic = self.index().cell().shared().topic.clone();
             RecordMetadata {
                 topic: topic.expect("a claimed cell has its topic: stored by `claim`"),
                 partition: ack.partition,
@@ -470,14 +487,14 @@ impl Future for Delivery {
         if let Some(verdict) = self.metadata() {
             return Poll::Ready(verdict);
         }
-        let mut shared = self.cell.cell().shared();
+        let mut shared = self.index().cell().shared();
         // The resolver stores the state before it takes this lock: looking again under the lock
         // means that either this look sees the verdict, or the resolver sees the waker.
         if self.is_done_in(&shared) {
             drop(shared);
             return self.metadata().map_or(Poll::Pending, Poll::Ready);
         }
-        match shared.wakers.iter_mut().rev().find(|(ordinal, _)| *ordinal == self.ordinal) {
+        match shared.wakers.iter_mut().rev().find(|(ordinal, _)| *ordinal == self.ordinal()) {
             Some((_, waker)) if waker.will_wake(context.waker()) => {}
             Some((_, waker)) => {
                 let old = std::mem::replace(waker, context.waker().clone());
@@ -485,15 +502,16 @@ impl Future for Delivery {
                 drop(shared);
                 drop(old);
             }
-            None => shared.wakers.push((self.ordinal, context.waker().clone())),
+            None => shared.wakers.push((self.ordinal(), context.waker().clone())),
         }
         Poll::Pending
     }
 }
 
 impl Drop for Delivery {
+    #[inline]
     fn drop(&mut self) {
-        self.cell.give_up(1);
+        self.index().give_up(1);
     }
 }
 
