@@ -19,6 +19,8 @@
 //! counted when the last part is there.
 #![forbid(unsafe_code)]
 
+mod shares;
+
 use std::future::Future;
 use std::num::NonZeroU64;
 use std::pin::Pin;
@@ -320,6 +322,13 @@ impl CellIndex {
     }
 }
 
+#[cfg(all(test, not(kuring_loom)))]
+impl CellIndex {
+    fn shares_left(self) -> i64 {
+        self.cell().shares.load(Relaxed)
+    }
+}
+
 fn free_cells() -> MutexGuard<'static, FreeCells> {
     FREE.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -327,6 +336,7 @@ fn free_cells() -> MutexGuard<'static, FreeCells> {
 /// Cells that this thread took and did not give back: a simulated producer has one thread.
 #[cfg(feature = "simulation")]
 pub fn cells_in_use() -> i64 {
+    shares::count_held();
     CELLS_IN_USE.get()
 }
 
@@ -511,7 +521,7 @@ impl Future for Delivery {
 impl Drop for Delivery {
     #[inline]
     fn drop(&mut self) {
-        self.index().give_up(1);
+        shares::put(self.index());
     }
 }
 
@@ -555,8 +565,10 @@ mod tests {
         let kept = cell.delivery(1, 0);
         cell.fail(SendError::Closed { possibly_written: true }, 2, &mut Vec::new());
         assert!(kept.verdict().unwrap().unwrap_err().possibly_written());
+        shares::count_held();
         assert_eq!(cell.cell().shares.load(Relaxed), 1);
         drop(kept);
+        shares::count_held();
         assert_eq!(cell.cell().shares.load(Relaxed), UNRESOLVED, "the cell is free again");
     }
 
@@ -632,6 +644,7 @@ mod tests {
         // A settled part's delivery goes before the other part has its verdict.
         drop(deliveries.remove(0));
         cell.acknowledge_part(Span { first: 2, records: 2, of: 4 }, 2, -1, &mut Vec::new());
+        shares::count_held();
         // The next to be given up is the last, which frees the cell.
         assert_eq!(cell.cell().shares.load(Relaxed), 1);
         assert_eq!(offset(&deliveries[0]), Some(2));
