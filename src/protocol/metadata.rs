@@ -34,6 +34,27 @@ pub fn encode_request<S: AsRef<str>>(
     header: &RequestHeader<'_>,
     topics: Option<&[S]>,
 ) {
+    encode(out, header, topics, true);
+}
+
+/// Appends a whole request as [`encode_request`] does, but no topic is created by asking for it.
+///
+/// # Panics
+/// When the version is not one of ours, or a name is longer than 32767 bytes.
+pub fn encode_inquiry<S: AsRef<str>>(
+    out: &mut Vec<u8>,
+    header: &RequestHeader<'_>,
+    topics: Option<&[S]>,
+) {
+    encode(out, header, topics, false);
+}
+
+fn encode<S: AsRef<str>>(
+    out: &mut Vec<u8>,
+    header: &RequestHeader<'_>,
+    topics: Option<&[S]>,
+    may_create: bool,
+) {
     let version = header.version;
     let mut request = header.begin(ApiKey::Metadata, out);
     let fields = &mut request.fields;
@@ -45,7 +66,7 @@ pub fn encode_request<S: AsRef<str>>(
         fields.string(topic.as_ref());
         fields.no_tags();
     }
-    fields.bool(true);
+    fields.bool(may_create);
     if (8..=10).contains(&version) {
         fields.bool(false);
     }
@@ -197,4 +218,23 @@ fn decode_partition(version: i16, reader: &mut Reader<'_>) -> Result<PartitionMe
 
 fn decode_nodes(reader: &mut Reader<'_>, field: &'static str) -> Result<Vec<BrokerId>, WireError> {
     decode_array(reader, 4, field, |reader| reader.i32(field).map(BrokerId))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inquiry_differs_from_a_request_in_that_nothing_is_created() {
+        for version in 4..=13 {
+            let header = RequestHeader { version, correlation: 7, client_id: Some("c") };
+            let (mut request, mut inquiry) = (Vec::new(), Vec::new());
+            encode_request(&mut request, &header, Some(&["t"]));
+            encode_inquiry(&mut inquiry, &header, Some(&["t"]));
+            let pairs = request.iter().zip(&inquiry);
+            let different: Vec<_> = pairs.filter(|(one, other)| one != other).collect();
+            assert_eq!(request.len(), inquiry.len());
+            assert_eq!(different, [(&1, &0)], "version {version}");
+        }
+    }
 }
