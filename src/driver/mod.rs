@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub mod capabilities;
 mod cursor;
 pub mod dns;
 pub mod epoll;
