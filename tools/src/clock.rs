@@ -27,3 +27,9 @@ pub fn wait_until(instant: Instant) {
         }
     }
 }
+
+/// Wall-clock time since 1970: to be shown, and to decide nothing.
+pub fn wall() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    Duration::try_from(time).unwrap_or_default()
+}

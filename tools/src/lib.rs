@@ -1,9 +1,11 @@
-//! The parts of the `kuring` command: benchmark, null broker, console producer.
+//! The parts of the `kuring` command: benchmark, null broker, console producer,
+//! doctor.
 #![deny(unsafe_code)]
 
 pub mod allocations;
 pub mod clock;
 pub mod commands;
 pub mod cpu;
+pub mod doctor;
 pub mod perf;
 pub mod sink;

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use kuring_tools::commands::{perf, produce, sink, sink_blast};
+use kuring_tools::commands::{doctor, perf, produce, sink, sink_blast};
 use tracing_subscriber::EnvFilter;
 
 /// Tools for Kafka producers.
@@ -17,6 +17,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Doctor(doctor::DoctorArgs),
     Perf(Box<perf::PerfArgs>),
     Produce(Box<produce::ProduceArgs>),
     Sink(sink::SinkArgs),
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let ended = match Cli::parse().command {
+        Command::Doctor(args) => doctor::run(&args),
         Command::Perf(args) => perf::run(&args),
         Command::Produce(args) => produce::run(&args),
         Command::Sink(args) => sink::run(args),

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
-use kuring::{Producer, StartError};
+use kuring::{ConfigBuilder, ConfigError, Producer, StartError};
 
 /// The producer's settings.
 #[derive(Debug, Args)]
@@ -83,6 +83,18 @@ impl ClientArgs {
         client_id: &str,
         brokers: Option<&str>,
     ) -> Result<Producer, StartError> {
+        self.builder(client_id, brokers)?.build()
+    }
+
+    /// The producer's settings, not checked against each other yet; `brokers` wins over them.
+    ///
+    /// # Errors
+    /// What one of them says wrong.
+    pub(super) fn builder(
+        &self,
+        client_id: &str,
+        brokers: Option<&str>,
+    ) -> Result<ConfigBuilder, ConfigError> {
         if !self.producer_props.is_empty() || self.producer_config.is_some() {
             eprintln!(
                 "--producer-props and --producer.config are the old names of --command-property \
@@ -97,7 +109,7 @@ impl ClientArgs {
         if let Some(brokers) = brokers.or(self.bootstrap_server.as_deref()) {
             builder = builder.bootstrap_servers(brokers);
         }
-        builder.build()
+        Ok(builder)
     }
 
     /// The id the producer has in the end, for the names of its metrics.
