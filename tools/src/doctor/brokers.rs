@@ -102,20 +102,33 @@ fn bootstrap(server: &HostPort, settings: &Settings, limits: Limits) -> Reached 
             return Reached::problem(BOOTSTRAP, fact, format!("$ getent ahosts {}", server.host));
         }
     };
+    reach(BOOTSTRAP, &subject, &addresses, settings, limits).unwrap_or_else(|failures| {
+        let (fact, remedy) = unreachable(&subject, &failures);
+        Reached::problem(BOOTSTRAP, fact, remedy)
+    })
+}
+
+/// Talks to the first address that can be connected to, or says why none can.
+fn reach(
+    name: &'static str,
+    subject: &str,
+    addresses: &[SocketAddr],
+    settings: &Settings,
+    limits: Limits,
+) -> Result<Reached, Vec<Failure>> {
     let mut failures = Vec::new();
-    for address in &addresses {
+    for address in addresses {
         let start = clock::now();
         match Conversation::connect(*address, limits) {
             Ok(conversation) => {
                 let took = clock::now() - start;
-                let subject = with_addresses(&subject, &addresses, *address);
-                return talk(BOOTSTRAP, &subject, took, conversation, settings, &failures);
+                let subject = with_addresses(subject, addresses, *address);
+                return Ok(talk(name, &subject, took, conversation, settings, &failures));
             }
             Err(error) => failures.push((*address, error)),
         }
     }
-    let (fact, remedy) = unreachable(&subject, &failures);
-    Reached::problem(BOOTSTRAP, fact, remedy)
+    Err(failures)
 }
 
 /// `name:9092 (10.0.0.7)`; with several addresses also which one answered.
@@ -131,9 +144,9 @@ fn with_addresses(subject: &str, all: &[SocketAddr], answered: SocketAddr) -> St
     }
 }
 
-type Failures = [(SocketAddr, io::Error)];
+type Failure = (SocketAddr, io::Error);
 
-fn unreachable(subject: &str, failures: &Failures) -> (String, String) {
+fn unreachable(subject: &str, failures: &[Failure]) -> (String, String) {
     let error = failures.last().map_or_else(String::new, |(address, error)| {
         if subject.contains(&address.ip().to_string()) {
             error.to_string()
@@ -159,7 +172,7 @@ fn talk(
     took: Duration,
     mut conversation: Conversation,
     settings: &Settings,
-    failures: &Failures,
+    failures: &[Failure],
 ) -> Reached {
     let versions = match conversation.versions() {
         Ok(versions) => versions,
@@ -178,7 +191,7 @@ fn talk(
         None => {
             let took = took.as_secs_f64() * 1e3;
             let fact = format!("{subject}: connected in {took:.1} ms; {}", spoken(&versions));
-            let slow = |(_, error): &&(_, io::Error)| error.kind() == io::ErrorKind::TimedOut;
+            let slow = |(_, error): &&Failure| error.kind() == io::ErrorKind::TimedOut;
             match failures.iter().find(slow) {
                 None => Check::ok(name, fact),
                 Some((address, error)) => Check::warning(
@@ -313,23 +326,19 @@ fn listener(broker: &Broker, settings: &Settings, limits: Limits) -> Check {
     let addresses = match resolve_now(host, valid) {
         Ok(addresses) => addresses,
         Err(error) => {
-            let remedy = format!("{fix}\nor let this machine resolve it\n$ getent ahosts {host}");
+            // The name comes from the network, and a command is to be pasted.
+            let plain =
+                host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+            let command = if plain { format!("\n$ getent ahosts {host}") } else { String::new() };
+            let remedy = format!("{fix}\nor let this machine resolve it{command}");
             let fact = format!("{subject}, which cannot be resolved here: {error}");
             return Check::problem(LISTENER, fact, remedy);
         }
     };
-    let mut failures = Vec::new();
-    for address in &addresses {
-        let start = clock::now();
-        match Conversation::connect(*address, limits) {
-            Ok(conversation) => {
-                let took = clock::now() - start;
-                let subject = with_addresses(&subject, &addresses, *address);
-                return talk(LISTENER, &subject, took, conversation, settings, &failures).check;
-            }
-            Err(error) => failures.push((*address, error)),
-        }
-    }
+    let failures = match reach(LISTENER, &subject, &addresses, settings, limits) {
+        Ok(reached) => return reached.check,
+        Err(failures) => failures,
+    };
     let local = failures.iter().all(|(address, _)| address.ip().is_loopback());
     let (fact, remedy) = unreachable(&subject, &failures);
     let fact = if local { format!("{fact}; to this machine that is itself") } else { fact };
@@ -407,4 +416,4 @@ fn partitions(name: &str, found: &TopicMetadata, settings: &Settings) -> Check {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;
