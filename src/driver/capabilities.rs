@@ -52,10 +52,12 @@ pub fn probe() -> io::Result<Vec<Capability>> {
     Ok(found)
 }
 
-type Release = (u32, u32);
+/// A name, the release that brought it, and how it is found.
+type Sought<How> = (&'static str, (u32, u32), How);
+type Asked = fn(&Parameters) -> bool;
 
 /// What the ring says of itself.
-const FEATURES: &[(&str, Release, fn(&Parameters) -> bool)] = &[
+const FEATURES: &[Sought<Asked>] = &[
     ("NODROP", (5, 5), Parameters::is_feature_nodrop),
     ("FAST_POLL", (5, 7), Parameters::is_feature_fast_poll),
     ("EXT_ARG", (5, 11), Parameters::is_feature_ext_arg),
@@ -63,7 +65,7 @@ const FEATURES: &[(&str, Release, fn(&Parameters) -> bool)] = &[
 
 /// Operations by number. Receiving many times with one entry is a flag that no ring tells of; it
 /// came with `SEND_ZC`.
-const OPERATIONS: &[(&str, Release, u8)] = &[
+const OPERATIONS: &[Sought<u8>] = &[
     ("WRITE_FIXED", (5, 1), 5),
     ("POLL_ADD", (5, 1), 6),
     ("SENDMSG", (5, 3), 9),
@@ -75,7 +77,7 @@ const OPERATIONS: &[(&str, Release, u8)] = &[
 ];
 
 /// Flags that a ring is set up with. `SINGLE_ISSUER` comes before `DEFER_TASKRUN`, which needs it.
-const SETUPS: &[(&str, Release, fn(&mut Builder))] = &[
+const SETUPS: &[Sought<fn(&mut Builder)>] = &[
     ("COOP_TASKRUN", (5, 19), |ring| {
         ring.setup_coop_taskrun();
     }),

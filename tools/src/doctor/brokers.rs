@@ -1,7 +1,7 @@
 //! The cluster as this machine reaches it: bootstrap servers, every broker's advertised listener,
 //! and the topic.
 //!
-//! A bootstrap server only tells where the brokers are. Records go to the addresses that the brokers
+//! A bootstrap server only tells where the brokers are. Records go to the addresses that those
 //! advertise, and an advertised listener that clients cannot resolve or reach is the most frequent
 //! reason for a producer that connects and then does nothing.
 //!

@@ -1,7 +1,7 @@
 //! What `kuring doctor` looks at: is this process, on this machine, fit to produce to that cluster?
 //!
-//! Each check is a function over a [`System`], which tests plant, and gives a [`Check`]. What cannot
-//! be read is said to be unknown and is no fault: containers hide many of these files.
+//! Each check is a function over a [`System`], which tests plant, and gives a [`Check`]. What
+//! cannot be read is said to be unknown and is no fault: containers hide many of these files.
 //!
 //! Reading order: system -> io_uring, memory, cpu, sockets, time, settings -> conversation ->
 //! brokers -> report.

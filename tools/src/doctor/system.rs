@@ -154,7 +154,7 @@ pub(super) fn bytes(count: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     match UNITS.iter().find(|(unit, _)| count >= *unit) {
         None => format!("{count} bytes"),
-        Some((unit, name)) if count % unit == 0 => format!("{} {name}", count / unit),
+        Some((unit, name)) if count.is_multiple_of(*unit) => format!("{} {name}", count / unit),
         Some((unit, name)) => format!("{:.1} {name}", count as f64 / *unit as f64),
     }
 }

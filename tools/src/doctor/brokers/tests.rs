@@ -41,14 +41,17 @@ fn peer(treat: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
     address.to_string()
 }
 
+/// Leader, replicas, in-sync replicas.
+type Partition = (i32, i32, i32);
+
 /// A broker of few words: ApiVersions 0, Metadata 4, and what the test wants.
 #[derive(Clone, Default)]
 struct Scripted {
     /// In place of the usual versions.
     versions: Option<Vec<[i16; 3]>>,
     brokers: Vec<(i32, String, i32)>,
-    /// The topic's error, and per partition leader, replicas, in-sync replicas.
-    topic: Option<(i16, Vec<(i32, i32, i32)>)>,
+    /// The topic's error, and its partitions.
+    topic: Option<(i16, Vec<Partition>)>,
     closes_at_metadata: bool,
 }
 
@@ -131,7 +134,7 @@ fn advertising(host: &str, port: i32) -> Vec<Check> {
 }
 
 /// A broker that advertises itself, and has this topic.
-fn with_topic(error: i16, partitions: &[(i32, i32, i32)]) -> Check {
+fn with_topic(error: i16, partitions: &[Partition]) -> Check {
     let sink = Sink::start(&SinkOptions::default()).unwrap();
     let brokers = vec![(0, "127.0.0.1".to_owned(), sink.address().port().into())];
     let topic = Some((error, partitions.to_vec()));
