@@ -37,7 +37,8 @@ pub struct DoctorArgs {
 /// # Errors
 /// The output cannot be written.
 pub fn run(args: &DoctorArgs) -> io::Result<ExitCode> {
-    let checks = examine(&System::detect(), &question(args));
+    let question = question(args);
+    let checks = examine(&System::detect(question.assumed.driver), &question);
     let mut out = io::stdout().lock();
     if args.json {
         out.write_all(json(&checks).as_bytes())?;

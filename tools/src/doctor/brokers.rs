@@ -181,11 +181,17 @@ fn talk(
             return Reached::problem(name, format!("{subject}: {fact}"), remedy);
         }
     };
+    let has = |api| versions.range(api).is_some();
     let check = match missing(&versions, settings) {
+        Some(_) if !has(ApiKey::Produce) && !has(ApiKey::Metadata) => Check::problem(
+            name,
+            format!("{subject} is a controller's port and takes no records"),
+            "use the port of a broker's listener, usually 9092",
+        ),
         Some(missing) => Check::problem(
             name,
             format!("{subject} is too old or too new: {missing}"),
-            "use a broker of Kafka 1.0 or later, or set enable.idempotence=false if \
+            "use a broker of Kafka 0.11 or later, or set enable.idempotence=false if \
              InitProducerId alone is missing",
         ),
         None => {

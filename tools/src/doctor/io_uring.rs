@@ -13,6 +13,8 @@ const KERNEL: &str = "kernel";
 const IO_URING: &str = "io-uring";
 const FEATURES: &str = "features";
 const DRIVER: &str = "driver";
+/// The name of the driver that needs no io_uring.
+const EPOLL: &str = "epoll";
 
 /// What a kernel of at least this release brings, oldest first.
 const BROUGHT: &[((u32, u32), &str)] = &[
@@ -143,32 +145,22 @@ fn features(found: &[Capability]) -> Check {
     }
 }
 
-/// What the io_uring driver cannot do without.
-const NEEDED: &[&str] = &["FAST_POLL", "SEND", "SENDMSG", "WRITE_FIXED", "RECV", "POLL_ADD"];
-
+/// What was opened by the library's own rules, for the settings as they are.
 fn driver(system: &System, choice: DriverChoice) -> Check {
     let asked = format!("kuring.driver={choice}");
-    let lacking = match &system.io_uring {
-        Err(_) => Some("io_uring is refused, see above".to_owned()),
-        Ok(found) => found
-            .iter()
-            .find(|it| NEEDED.contains(&it.name) && !it.present)
-            .map(|it| format!("the kernel's io_uring has no {}", it.name)),
-    };
-    match (choice, lacking) {
-        (DriverChoice::Epoll, _) => Check::ok(DRIVER, format!("{asked}: epoll, as asked for")),
-        (DriverChoice::Auto, None) => Check::ok(DRIVER, format!("{asked} chooses io_uring")),
-        (DriverChoice::Auto, Some(why)) => Check::warning(
+    match &system.opened {
+        Err(why) => {
+            Check::problem(DRIVER, why, "let io_uring through, or set kuring.driver=auto or epoll")
+        }
+        Ok(name) if choice == DriverChoice::Auto && *name == EPOLL => Check::warning(
             DRIVER,
-            format!("{asked} chooses epoll: {why}"),
+            format!("{asked} chooses {name}, because io_uring cannot be used, see above"),
             "it works, at more CPU per record; let io_uring through for less",
         ),
-        (_, None) => Check::ok(DRIVER, format!("{asked}: it can be opened")),
-        (_, Some(why)) => Check::problem(
-            DRIVER,
-            format!("{asked} cannot be opened: {why}"),
-            "let io_uring through, or set kuring.driver=auto",
-        ),
+        Ok(name) if choice == DriverChoice::Auto => {
+            Check::ok(DRIVER, format!("{asked} chooses {name}"))
+        }
+        Ok(name) => Check::ok(DRIVER, format!("{name}, as asked for, can be opened")),
     }
 }
 
@@ -250,20 +242,29 @@ mod tests {
     #[test]
     fn a_refusal_weighs_as_much_as_the_driver_that_was_asked_for() {
         let mut planted = Planted::new(&[]);
-        for (choice, works, refused) in [
-            (DriverChoice::Auto, Good, Warning),
-            (DriverChoice::TokioUring, Good, Problem),
-            (DriverChoice::Epoll, Good, Good),
+        for (choice, refused) in [
+            (DriverChoice::Auto, Warning),
+            (DriverChoice::TokioUring, Problem),
+            (DriverChoice::Epoll, Good),
         ] {
             planted.system.io_uring = Ok(capabilities(&[]));
-            assert_eq!(io_uring(&planted.system, choice).status, works);
-            assert_eq!(driver(&planted.system, choice).status, works);
+            assert_eq!(io_uring(&planted.system, choice).status, Good);
             planted.system.io_uring = Err(Errno::PERM.into());
             assert_eq!(io_uring(&planted.system, choice).status, refused);
-            assert_eq!(driver(&planted.system, choice).status, refused);
-            planted.system.io_uring = Ok(capabilities(&["FAST_POLL"]));
-            assert_eq!(driver(&planted.system, choice).status, refused);
         }
+    }
+
+    #[test]
+    fn the_driver_is_the_one_that_the_library_opens() {
+        let mut planted = Planted::new(&[]);
+        let mut judge = |choice, opened: Result<&'static str, &str>| {
+            planted.system.opened = opened.map_err(str::to_owned);
+            driver(&planted.system, choice).status
+        };
+        assert_eq!(judge(DriverChoice::Auto, Ok("tokio-uring")), Good);
+        assert_eq!(judge(DriverChoice::Auto, Ok("epoll")), Warning);
+        assert_eq!(judge(DriverChoice::Epoll, Ok("epoll")), Good);
+        assert_eq!(judge(DriverChoice::TokioUring, Err("refused")), Problem);
     }
 
     #[test]

@@ -10,10 +10,17 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use kuring::DriverChoice;
+use kuring::accumulator::buffer_pool::BufferPool;
 use kuring::config::Machine;
+use kuring::driver::Driver;
 use kuring::driver::capabilities::{self, Capability};
+use kuring::driver::probe::{self, Choice};
 
 const FILE_BYTES_MAX: u64 = 64 * 1024;
+/// An arena that only has to be there.
+const ARENA_BYTES: u64 = 16 * 1024;
+const BATCH_BYTES: usize = 4 * 1024;
 /// `CAP_IPC_LOCK` in capability(7).
 const IPC_LOCK: u32 = 14;
 /// `CAP_SYS_ADMIN`.
@@ -28,17 +35,20 @@ pub struct System {
     pub machine: Result<Machine, String>,
     /// What io_uring can do, or how it was refused.
     pub io_uring: io::Result<Vec<Capability>>,
+    /// The driver that the settings lead to, or why there is none.
+    pub opened: Result<&'static str, String>,
     /// Wall-clock time since 1970.
     pub wall: Duration,
 }
 
 impl System {
-    /// This machine, and this process on it.
-    pub fn detect() -> Self {
+    /// This machine, and this process on it with this driver.
+    pub fn detect(driver: DriverChoice) -> Self {
         Self {
             root: PathBuf::from("/"),
             machine: Machine::detect().map_err(|error| error.to_string()),
             io_uring: capabilities::probe(),
+            opened: open(driver),
             wall: crate::clock::wall(),
         }
     }
@@ -149,6 +159,25 @@ impl System {
     }
 }
 
+/// Opens the driver as a shard does, with an arena that every limit has room for.
+fn open(driver: DriverChoice) -> Result<&'static str, String> {
+    let unknown = || format!("kuring.driver={driver} is not known to this program");
+    let choice = choice(driver).ok_or_else(unknown)?;
+    let pool = BufferPool::new(ARENA_BYTES, BATCH_BYTES).map_err(|error| error.to_string())?;
+    let opened = probe::open(choice, &pool).map_err(|error| error.to_string())?;
+    Ok(opened.name())
+}
+
+/// The settings may learn of a driver before this does: then None, and a test that fails.
+fn choice(driver: DriverChoice) -> Option<Choice> {
+    match driver {
+        DriverChoice::Auto => Some(Choice::Auto),
+        DriverChoice::TokioUring => Some(Choice::TokioUring),
+        DriverChoice::Epoll => Some(Choice::Epoll),
+        _ => None,
+    }
+}
+
 /// Bytes as people write them: `32 MiB`, `64 KiB`, `100 bytes`.
 pub(super) fn bytes(count: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
@@ -162,4 +191,36 @@ pub(super) fn bytes(count: u64) -> String {
 /// `1 shard`, `2 shards`.
 pub(super) fn counted(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use kuring::ConfigBuilder;
+
+    use super::*;
+
+    #[test]
+    fn every_driver_of_the_settings_can_be_tried() {
+        for name in ["auto", "epoll", "tokio-uring", "uring"] {
+            let builder = ConfigBuilder::new().bootstrap_servers("localhost:1");
+            // A driver that this version does not have is no setting either.
+            let Ok(builder) = builder.property("kuring.driver", name) else { continue };
+            let driver = builder.settings().unwrap().driver;
+            assert!(choice(driver).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn epoll_opens_everywhere() {
+        assert_eq!(open(DriverChoice::Epoll), Ok("epoll"));
+        assert!(open(DriverChoice::Auto).is_ok());
+    }
+
+    #[test]
+    fn sizes_are_written_as_people_do() {
+        assert_eq!(bytes(100), "100 bytes");
+        assert_eq!(bytes(32 << 20), "32 MiB");
+        assert_eq!(bytes((64 << 10) + 512), "64.5 KiB");
+        assert_eq!(bytes(u64::MAX), "17179869184.0 GiB");
+    }
 }

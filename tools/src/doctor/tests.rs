@@ -24,6 +24,7 @@ impl Planted {
             root: PathBuf::from(folder.path()),
             machine: Ok(machine(&[0, 1])),
             io_uring: Ok(capabilities(&[])),
+            opened: Ok("tokio-uring"),
             wall: Duration::from_secs(1_800_000_000),
         };
         let planted = Self { system, folder };

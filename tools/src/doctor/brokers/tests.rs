@@ -245,7 +245,8 @@ fn a_broker_without_the_versions_is_named_with_what_is_missing() {
     for (versions, part) in [
         (vec![[0, 0, 2], [3, 0, 4], [18, 0, 0], [22, 0, 1]], "Produce 0 to 2, Kuring 3 to 13"),
         (vec![[0, 0, 9], [3, 0, 4], [18, 0, 0]], "no InitProducerId, Kuring 0 to 5"),
-        (vec![], "no Metadata"),
+        (vec![[0, 0, 9], [18, 0, 0], [22, 0, 1]], "no Metadata"),
+        (vec![[18, 0, 0], [52, 0, 2]], "a controller's port"),
     ] {
         let server = Scripted { versions: Some(versions), ..Scripted::default() }.start();
         let check = only(ask(&server, None));
