@@ -11,6 +11,7 @@
 use std::io;
 
 use io_uring::{Builder, IoUring, Parameters, Probe};
+use rustix::io::Errno;
 
 /// Entries of the rings that are tried: the fewer, the less memory is locked.
 const ENTRIES: u32 = 8;
@@ -46,7 +47,10 @@ pub fn probe() -> io::Result<Vec<Capability>> {
     for (name, since, choose) in SETUPS {
         let mut builder = IoUring::builder();
         choose(builder.dontfork());
-        found.push(Capability { name, since: *since, present: builder.build(ENTRIES).is_ok() });
+        let refused = builder.build(ENTRIES).err().and_then(|error| Errno::from_io_error(&error));
+        // Flags are checked before anything is allocated. Any other refusal, mostly of locked
+        // memory that the ring before has not given back yet, is none of the flag.
+        found.push(Capability { name, since: *since, present: refused != Some(Errno::INVAL) });
     }
     found.sort_by_key(|capability| capability.since);
     Ok(found)

@@ -7,14 +7,13 @@ use kuring::driver::capabilities::Capability;
 use kuring::{DriverChoice, Settings};
 use rustix::io::Errno;
 
+use super::system::{EPOLL, Opened};
 use super::{Check, System};
 
 const KERNEL: &str = "kernel";
 const IO_URING: &str = "io-uring";
 const FEATURES: &str = "features";
 const DRIVER: &str = "driver";
-/// The name of the driver that needs no io_uring.
-const EPOLL: &str = "epoll";
 
 /// What a kernel of at least this release brings, oldest first.
 const BROUGHT: &[((u32, u32), &str)] = &[
@@ -152,15 +151,19 @@ fn driver(system: &System, choice: DriverChoice) -> Check {
         Err(why) => {
             Check::problem(DRIVER, why, "let io_uring through, or set kuring.driver=auto or epoll")
         }
-        Ok(name) if choice == DriverChoice::Auto && *name == EPOLL => Check::warning(
-            DRIVER,
-            format!("{asked} chooses {name}, because io_uring cannot be used, see above"),
-            "it works, at more CPU per record; let io_uring through for less",
-        ),
-        Ok(name) if choice == DriverChoice::Auto => {
+        Ok(Opened { name: EPOLL, refusal }) if choice == DriverChoice::Auto => {
+            let (why, remedy) = refusal.clone().unwrap_or_else(|| {
+                ("io_uring cannot be used, see above".into(), "let io_uring through".into())
+            });
+            let fact = format!("{asked} chooses epoll, at more CPU per record: {why}");
+            Check::warning(DRIVER, fact, remedy)
+        }
+        Ok(Opened { name, .. }) if choice == DriverChoice::Auto => {
             Check::ok(DRIVER, format!("{asked} chooses {name}"))
         }
-        Ok(name) => Check::ok(DRIVER, format!("{name}, as asked for, can be opened")),
+        Ok(Opened { name, .. }) => {
+            Check::ok(DRIVER, format!("{name}, as asked for, can be opened"))
+        }
     }
 }
 
@@ -258,6 +261,7 @@ mod tests {
     fn the_driver_is_the_one_that_the_library_opens() {
         let mut planted = Planted::new(&[]);
         let mut judge = |choice, opened: Result<&'static str, &str>| {
+            let opened = opened.map(|name| Opened { name, refusal: None });
             planted.system.opened = opened.map_err(str::to_owned);
             driver(&planted.system, choice).status
         };

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use kuring::{DriverChoice, Settings};
+use rustix::io::Errno;
 
 use super::system::{bytes, counted};
 use super::{Check, System};
@@ -17,7 +18,7 @@ pub(super) const RAISE_MEMLOCK: &str = "raise it for the service: LimitMEMLOCK=i
     unit, --ulimit memlock=-1 for a container, or\n$ setcap cap_ipc_lock=ep PROGRAM";
 
 pub(super) fn check(system: &System, settings: &Settings, shards: usize) -> Vec<Check> {
-    vec![locked(system, settings, shards), memory(system, settings), huge_pages(system)]
+    vec![locked(system, settings, shards), memory(system, settings, shards), huge_pages(system)]
 }
 
 /// The arenas of all shards and their rings. The limit counts for all processes of the user.
@@ -25,7 +26,9 @@ fn locked(system: &System, settings: &Settings, shards: usize) -> Check {
     let rings = RING_BYTES * shards as u64;
     let need = settings.buffer_memory.saturating_add(rings);
     let arena = bytes(settings.buffer_memory);
-    if settings.driver == DriverChoice::Epoll || system.io_uring.is_err() {
+    let refused = system.io_uring.as_ref().err().map(Errno::from_io_error);
+    let by_another = refused.is_some_and(|errno| errno != Some(Errno::NOMEM));
+    if settings.driver == DriverChoice::Epoll || by_another {
         return Check::ok(LOCKED, "none is needed: only io_uring locks memory");
     }
     if system.may_lock_everything() {
@@ -55,8 +58,20 @@ fn locked(system: &System, settings: &Settings, shards: usize) -> Check {
     }
 }
 
-fn memory(system: &System, settings: &Settings) -> Check {
+fn memory(system: &System, settings: &Settings, shards: usize) -> Check {
     let need = settings.buffer_memory;
+    if need / (shards.max(1) as u64) < settings.batch_bytes as u64 {
+        return Check::problem(
+            MEMORY,
+            format!(
+                "buffer.memory of {} is less than one batch.size of {} for each of {}",
+                bytes(need),
+                bytes(settings.batch_bytes as u64),
+                counted(shards, "shard")
+            ),
+            "raise buffer.memory, or lower batch.size or kuring.shards",
+        );
+    }
     let group = system.group_limit("memory", "memory.max", "memory.limit_in_bytes");
     let available = system.memory_field("MemAvailable");
     // Version 1 has no word for "no limit", but a number beyond every machine's memory.
@@ -130,8 +145,26 @@ mod tests {
         assert_eq!(judge_locked("garbage", "garbage", &[]).status, Good);
     }
 
+    #[test]
+    fn the_limit_counts_when_io_uring_is_refused_by_it_and_by_nothing_else() {
+        let mut planted =
+            Planted::new(&[("proc/self/limits", "Max locked memory  8192  8192  bytes\n")]);
+        for (errno, status) in [(Errno::NOMEM, Warning), (Errno::PERM, Good)] {
+            planted.system.io_uring = Err(errno.into());
+            assert_eq!(locked(&planted.system, &settings(&[]), 1).status, status);
+        }
+    }
+
     fn judge_memory(files: &[(&str, &str)]) -> Check {
-        memory(&Planted::new(files).system, &settings(&[("buffer.memory", "1073741824")]))
+        memory(&Planted::new(files).system, &settings(&[("buffer.memory", "1073741824")]), 1)
+    }
+
+    #[test]
+    fn a_shard_without_room_for_one_batch_is_a_problem() {
+        let settings = settings(&[("buffer.memory", "40000"), ("batch.size", "16384")]);
+        let judge = |shards| memory(&Planted::new(&[]).system, &settings, shards).status;
+        assert_eq!(judge(2), Good);
+        assert_eq!(judge(3), Problem);
     }
 
     #[test]

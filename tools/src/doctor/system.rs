@@ -10,14 +10,20 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use kuring::DriverChoice;
 use kuring::accumulator::buffer_pool::BufferPool;
 use kuring::config::Machine;
 use kuring::driver::Driver;
 use kuring::driver::capabilities::{self, Capability};
 use kuring::driver::probe::{self, Choice};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::memory::RAISE_MEMLOCK;
+use kuring::{DriverChoice, OpenError};
 
 const FILE_BYTES_MAX: u64 = 64 * 1024;
+/// The name of the driver that needs no io_uring.
+pub(super) const EPOLL: &str = "epoll";
 /// An arena that only has to be there.
 const ARENA_BYTES: u64 = 16 * 1024;
 const BATCH_BYTES: usize = 4 * 1024;
@@ -25,6 +31,15 @@ const BATCH_BYTES: usize = 4 * 1024;
 const IPC_LOCK: u32 = 14;
 /// `CAP_SYS_ADMIN`.
 const SYS_ADMIN: u32 = 21;
+
+/// A driver that could be opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// Its name.
+    pub name: &'static str,
+    /// Why it was not an io_uring driver, and what would help.
+    pub refusal: Option<(String, String)>,
+}
 
 /// What was found before anything was judged.
 #[derive(Debug)]
@@ -36,7 +51,7 @@ pub struct System {
     /// What io_uring can do, or how it was refused.
     pub io_uring: io::Result<Vec<Capability>>,
     /// The driver that the settings lead to, or why there is none.
-    pub opened: Result<&'static str, String>,
+    pub opened: Result<Opened, String>,
     /// Wall-clock time since 1970.
     pub wall: Duration,
 }
@@ -44,11 +59,14 @@ pub struct System {
 impl System {
     /// This machine, and this process on it with this driver.
     pub fn detect(driver: DriverChoice) -> Self {
+        // First of all: the kernel gives back what a ring has locked some time after its end, and
+        // the rings of the probe are the smaller ones.
+        let opened = open(driver);
         Self {
             root: PathBuf::from("/"),
             machine: Machine::detect().map_err(|error| error.to_string()),
             io_uring: capabilities::probe(),
-            opened: open(driver),
+            opened,
             wall: crate::clock::wall(),
         }
     }
@@ -160,12 +178,33 @@ impl System {
 }
 
 /// Opens the driver as a shard does, with an arena that every limit has room for.
-fn open(driver: DriverChoice) -> Result<&'static str, String> {
+fn open(driver: DriverChoice) -> Result<Opened, String> {
     let unknown = || format!("kuring.driver={driver} is not known to this program");
     let choice = choice(driver).ok_or_else(unknown)?;
+    // The library warns of what the check of locked memory says better.
+    let _quiet = tracing_subscriber::fmt().with_max_level(LevelFilter::OFF).finish().set_default();
     let pool = BufferPool::new(ARENA_BYTES, BATCH_BYTES).map_err(|error| error.to_string())?;
     let opened = probe::open(choice, &pool).map_err(|error| error.to_string())?;
-    Ok(opened.name())
+    let name = opened.name();
+    // `auto` keeps to itself why it fell back; who insists is told.
+    let refusal = if choice == Choice::Auto && name == EPOLL {
+        match probe::open(Choice::TokioUring, &pool) {
+            Err(OpenError::Unavailable { error, remedy, .. }) => {
+                Some((error.to_string(), remedy.to_string()))
+            }
+            Err(OpenError::Exhausted { .. }) => None,
+            // The second try found what the first had given back.
+            Ok(_) => Some((
+                "locked memory was short for a moment, rings of this user that ended a moment \
+                 ago still counting"
+                    .to_owned(),
+                RAISE_MEMLOCK.to_owned(),
+            )),
+        }
+    } else {
+        None
+    };
+    Ok(Opened { name, refusal })
 }
 
 /// The settings may learn of a driver before this does: then None, and a test that fails.
@@ -212,8 +251,10 @@ mod tests {
 
     #[test]
     fn epoll_opens_everywhere() {
-        assert_eq!(open(DriverChoice::Epoll), Ok("epoll"));
-        assert!(open(DriverChoice::Auto).is_ok());
+        let opened = open(DriverChoice::Epoll).unwrap();
+        assert_eq!((opened.name, opened.refusal), (EPOLL, None));
+        let automatic = open(DriverChoice::Auto).unwrap();
+        assert_eq!(automatic.refusal.is_some(), automatic.name == EPOLL);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use kuring::driver::capabilities::Capability;
 use kuring::{ConfigBuilder, Settings};
 use tempfile::TempDir;
 
+use super::system::Opened;
 use super::*;
 
 /// A system in a folder of its own, which goes with it.
@@ -24,7 +25,7 @@ impl Planted {
             root: PathBuf::from(folder.path()),
             machine: Ok(machine(&[0, 1])),
             io_uring: Ok(capabilities(&[])),
-            opened: Ok("tokio-uring"),
+            opened: Ok(Opened { name: "tokio-uring", refusal: None }),
             wall: Duration::from_secs(1_800_000_000),
         };
         let planted = Self { system, folder };
