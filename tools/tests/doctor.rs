@@ -72,6 +72,10 @@ fn wrong_settings_are_a_problem_and_stop_no_other_check() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(status(&output, "settings"), "problem");
     assert_eq!(status(&output, "bootstrap"), "ok");
+    let arguments = ["--bootstrap-server", &server, "--json", "--command-property", "linger=5"];
+    let output = doctor(&arguments);
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+    assert_eq!(status(&output, "settings"), "warning");
     let output = doctor(&["--producer.config", "/no/such/file", "--json"]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(status(&output, "settings"), "problem");

@@ -15,8 +15,6 @@ use kuring::config::Machine;
 use kuring::driver::Driver;
 use kuring::driver::capabilities::{self, Capability};
 use kuring::driver::probe::{self, Choice};
-use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::util::SubscriberInitExt;
 
 use super::memory::RAISE_MEMLOCK;
 use kuring::{DriverChoice, OpenError};
@@ -181,8 +179,6 @@ impl System {
 fn open(driver: DriverChoice) -> Result<Opened, String> {
     let unknown = || format!("kuring.driver={driver} is not known to this program");
     let choice = choice(driver).ok_or_else(unknown)?;
-    // The library warns of what the check of locked memory says better.
-    let _quiet = tracing_subscriber::fmt().with_max_level(LevelFilter::OFF).finish().set_default();
     let pool = BufferPool::new(ARENA_BYTES, BATCH_BYTES).map_err(|error| error.to_string())?;
     let opened = probe::open(choice, &pool).map_err(|error| error.to_string())?;
     let name = opened.name();
