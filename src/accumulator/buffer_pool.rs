@@ -59,7 +59,8 @@ unsafe impl Send for Arena {}
 unsafe impl Sync for Arena {}
 
 impl Arena {
-    fn map(bytes: usize) -> io::Result<Self> {
+    /// Maps zeroed memory of at least `bytes`; pages that are never touched cost nothing.
+    pub(crate) fn map(bytes: usize) -> io::Result<Self> {
         let bytes = bytes.max(1).next_multiple_of(PAGE);
         // SAFETY: obligation of mmap_anonymous: the address hint must not replace a live mapping.
         // A null hint never does. Test: `buffers_are_disjoint_and_inside_the_arena`.

@@ -14,24 +14,39 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
+    /// Behind the last byte of any frame.
+    pub(super) const END: Self = Self { part: usize::MAX, offset: 0 };
+
     /// Puts what follows into `slices`, as far as they reach; how many are filled, with how many
     /// bytes. Zero slices: the frame is through. Pieces without bytes are passed over.
     pub(super) fn gather<'a>(self, frame: &'a Frame, slices: &mut [IoSlice<'a>]) -> (usize, usize) {
         let (mut count, mut bytes) = (0, 0);
+        self.each_piece(frame, |piece| {
+            let Some(slice) = slices.get_mut(count) else { return false };
+            *slice = IoSlice::new(piece);
+            count += 1;
+            bytes += piece.len();
+            true
+        });
+        (count, bytes)
+    }
+
+    /// Shows what follows, piece by piece, until `see` declines one; whether it did. Pieces without
+    /// bytes are passed over.
+    pub(super) fn each_piece<'a>(
+        self,
+        frame: &'a Frame,
+        mut see: impl FnMut(&'a [u8]) -> bool,
+    ) -> bool {
         let mut offset = self.offset;
         for index in self.part..frame.parts.len() {
-            if count == slices.len() {
-                break;
-            }
             let piece = &frame.part(index)[offset..];
             offset = 0;
-            if !piece.is_empty() {
-                slices[count] = IoSlice::new(piece);
-                count += 1;
-                bytes += piece.len();
+            if !piece.is_empty() && !see(piece) {
+                return true;
             }
         }
-        (count, bytes)
+        false
     }
 
     /// Moves on by `sent` bytes; whether bytes remain.

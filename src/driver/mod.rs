@@ -4,8 +4,8 @@
 //! Bounds:   at most one frame per connection is in a driver (two sends could reorder).
 //! Never:    drops a frame while the kernel may still read it; blocks outside `wait`.
 //!
-//! The drivers: [`tokio_uring`] (io_uring through tokio-uring), [`epoll`] (where io_uring is not
-//! allowed). The raw `uring` driver takes its place here later. [`probe`] chooses.
+//! The drivers: [`uring`] (io_uring, Linux 6.0), [`tokio_uring`] (io_uring through tokio-uring),
+//! [`epoll`] (where io_uring is not allowed). [`probe`] chooses.
 #![deny(unsafe_code)]
 
 use std::io;
@@ -22,6 +22,7 @@ pub mod probe;
 mod sigpipe;
 mod socket;
 pub mod tokio_uring;
+pub mod uring;
 
 pub use crate::accumulator::frame::{Frame, Part};
 

@@ -29,12 +29,12 @@ use std::io;
 use std::mem;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use io_uring::opcode::{Nop, PollAdd, Recv, Send, SendMsg, WriteFixed};
-use io_uring::{IoUring, Probe};
+use io_uring_06::opcode::{Nop, PollAdd, Recv, Send, SendMsg, WriteFixed};
+use io_uring_06::{IoUring, Probe};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
@@ -129,7 +129,7 @@ impl TokioUringDriver {
     /// What the kernel said: no io_uring here, or no memory or descriptor left. See
     /// [`probe`](super::probe).
     pub fn open(pool: &Arc<BufferPool>) -> io::Result<Self> {
-        let mut ring = io_uring::IoUring::builder();
+        let mut ring = io_uring_06::IoUring::builder();
         ring.dontfork().setup_cqsize(COMPLETIONS);
         try_ring(&ring)?;
         let mut builder = tokio_uring::builder();
@@ -162,7 +162,7 @@ impl TokioUringDriver {
 
 /// Does what tokio-uring will do, and says what the kernel answers: tokio-uring ignores errors of
 /// the submitting call, and leaks its runtime when the set-up fails.
-fn try_ring(builder: &io_uring::Builder) -> io::Result<()> {
+fn try_ring(builder: &io_uring_06::Builder) -> io::Result<()> {
     let mut ring: IoUring = builder.build(8)?;
     let mut known = Probe::new();
     ring.submitter().register_probe(&mut known)?;
@@ -192,33 +192,19 @@ fn register(runtime: &Runtime, pool: &Arc<BufferPool>) -> Option<Range<usize>> {
         return None;
     }
     let need = pool.arena().bytes() as u64;
-    let limit = memlock::limit();
-    // The kernel would find out by itself, but only after it has faulted the whole arena in.
-    let result = if limit.is_some_and(|limit| limit < need) {
-        Err(Errno::NOMEM.into())
-    } else {
-        let registry = FixedBufRegistry::new([ArenaBuffer(Arc::clone(pool))]);
-        runtime.block_on(async { registry.register() })
+    let result = match memlock::refusal(need) {
+        Some(error) => Err(error),
+        None => {
+            let registry = FixedBufRegistry::new([ArenaBuffer(Arc::clone(pool))]);
+            runtime.block_on(async { registry.register() })
+        }
     };
     if let Err(error) = result {
-        static WARNED: Once = Once::new();
-        WARNED.call_once(|| warn_unregistered(need, limit, &error));
+        memlock::warn_unregistered(need, &error);
         return None;
     }
     let start = pool.arena().base().addr().get();
     Some(start..start + pool.arena().bytes())
-}
-
-fn warn_unregistered(need: u64, limit: Option<u64>, error: &io::Error) {
-    let limit = limit.map_or_else(|| "unlimited".to_owned(), |bytes| format!("{bytes} bytes"));
-    tracing::warn!(
-        "the arena is not registered with io_uring ({error}): it needs {need} bytes of locked \
-         memory per shard, and RLIMIT_MEMLOCK, which counts for all of this user's processes, is \
-         {limit}. Sending works without it. To register it, raise the limit (`ulimit -l {}` or \
-         more, LimitMEMLOCK= of the systemd unit), grant the capability (`setcap \
-         cap_ipc_lock=ep`), or lower buffer.memory; the kernel registers at most 1 GiB per shard",
-        need.div_ceil(1024),
-    );
 }
 
 impl Driver for TokioUringDriver {

@@ -10,6 +10,7 @@ mod rig;
 use kuring::accumulator::buffer_pool::BufferPool;
 use kuring::driver::epoll::EpollDriver;
 use kuring::driver::tokio_uring::TokioUringDriver;
+use kuring::driver::uring::{UringDriver, UringOptions};
 use std::sync::Arc;
 
 /// How a case gets its driver.
@@ -23,6 +24,18 @@ fn open_tokio_uring(pool: &Arc<BufferPool>) -> TokioUringDriver {
     TokioUringDriver::open(pool).expect("this test needs a kernel that allows io_uring")
 }
 
+fn open_uring(pool: &Arc<BufferPool>) -> UringDriver {
+    open_uring_with(pool, &UringOptions::default())
+}
+
+fn open_uring_zero_copy(pool: &Arc<BufferPool>) -> UringDriver {
+    open_uring_with(pool, &UringOptions { zero_copy: true, ..UringOptions::default() })
+}
+
+fn open_uring_with(pool: &Arc<BufferPool>, options: &UringOptions) -> UringDriver {
+    UringDriver::open(pool, options).expect("this test needs io_uring of Linux 6.0")
+}
+
 macro_rules! on_every_driver {
     ($($case:ident,)*) => {
         mod epoll {
@@ -30,6 +43,12 @@ macro_rules! on_every_driver {
         }
         mod tokio_uring {
             $(#[test] fn $case() { crate::cases::$case(crate::open_tokio_uring); })*
+        }
+        mod uring {
+            $(#[test] fn $case() { crate::cases::$case(crate::open_uring); })*
+        }
+        mod uring_zero_copy {
+            $(#[test] fn $case() { crate::cases::$case(crate::open_uring_zero_copy); })*
         }
     };
 }

@@ -120,6 +120,12 @@ pub(crate) const UNSAFE_CENSUS: &[(&str, usize)] = &[
     ("src/accumulator/batch.rs", 4),
     ("src/accumulator/buffer_pool.rs", 11),
     ("src/driver/tokio_uring.rs", 4),
+    // The frame of a send: the kernel reads it until its last completion.
+    ("src/driver/uring/connection.rs", 1),
+    // Views of the memory that the kernel receives into.
+    ("src/driver/uring/input.rs", 2),
+    // Submissions, registrations and the ring's own memory.
+    ("src/driver/uring/ring.rs", 13),
     ("src/fork.rs", 6),
 ];
 
@@ -158,6 +164,12 @@ pub(crate) const HOMES: &[Home] = &[
         files: &["src/driver/"],
         except: &[],
         instead: "go through the `Driver` trait",
+    },
+    Home {
+        path: "io_uring_06",
+        files: &["src/driver/tokio_uring.rs", "src/driver/tokio_uring/"],
+        except: &[],
+        instead: "only tokio-uring needs the old version of `io_uring`",
     },
     Home {
         path: "tokio",

@@ -20,7 +20,7 @@ use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
-use io_uring::{cqueue, opcode, squeue, types};
+use io_uring_06::{cqueue, opcode, squeue, types};
 use rustix::net::SendFlags;
 use socket2::Socket;
 use tokio_uring::{InFlightOneshot, OneshotOutputTransform, UnsubmittedOneshot};
