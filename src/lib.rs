@@ -171,7 +171,7 @@ pub mod simulation;
 mod sync;
 mod topic;
 
-pub use config::{Acks, Affinity, ConfigBuilder, ConfigError, DriverChoice, Settings};
+pub use config::{Acks, Affinity, ConfigBuilder, ConfigError, DriverChoice, Settings, ZeroCopy};
 pub use delivery::Delivery;
 pub use driver::probe::OpenError;
 pub use error::{SendError, TrySendError};

@@ -19,9 +19,10 @@ use std::time::{Duration, Instant};
 
 use crate::accumulator::Accumulator;
 use crate::clock;
-use crate::config::{DriverChoice, Settings, pin_current_thread};
+use crate::config::{DriverChoice, Settings, ZeroCopy, pin_current_thread};
 use crate::driver::dns::Resolver;
 use crate::driver::probe::{self, Choice, OpenError};
+use crate::driver::uring::UringOptions;
 use crate::driver::{Driver, Event, SocketOptions};
 use crate::metadata::Cluster;
 use crate::metrics::Published;
@@ -214,7 +215,9 @@ pub(crate) fn start(start: Start) -> Result<(JoinHandle<()>, &'static str), Shar
             return;
         }
         let shared = Arc::clone(&start.shards[start.number]);
-        let driver = match probe::open(choice(start.settings.driver), shared.accumulator.pool()) {
+        let (settings, pool) = (&start.settings, shared.accumulator.pool());
+        let opened = probe::open(choice(settings.driver), pool, &uring_options(settings));
+        let driver = match opened {
             Ok(driver) => driver,
             Err(error) => {
                 let _ = report.send(Err(error.into()));
@@ -236,8 +239,17 @@ pub(crate) fn start(start: Start) -> Result<(JoinHandle<()>, &'static str), Shar
 fn choice(driver: DriverChoice) -> Choice {
     match driver {
         DriverChoice::Auto => Choice::Auto,
+        DriverChoice::Uring => Choice::Uring,
         DriverChoice::TokioUring => Choice::TokioUring,
         DriverChoice::Epoll => Choice::Epoll,
+    }
+}
+
+fn uring_options(settings: &Settings) -> UringOptions {
+    UringOptions {
+        zero_copy: settings.zero_copy == ZeroCopy::Auto,
+        sqpoll: settings.sqpoll,
+        ..UringOptions::default()
     }
 }
 

@@ -263,6 +263,7 @@ macro_rules! takes_nothing {
 
 takes_nothing!(epoll Epoll);
 takes_nothing!(tokio_uring TokioUring);
+takes_nothing!(uring Uring);
 
 #[test]
 fn the_counter_counts_the_threads_that_said_so() {

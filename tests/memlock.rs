@@ -28,7 +28,7 @@ fn forbid_locking() {
 }
 
 /// Default memory, two shards: records arrive, and what the process may lock does not matter.
-fn produces(driver: DriverChoice) {
+fn produces(driver: DriverChoice, name: &str) {
     let broker = FakeBroker::start(&[("t", 4)]);
     let producer = Producer::builder()
         .bootstrap_servers(broker.bootstrap())
@@ -37,7 +37,7 @@ fn produces(driver: DriverChoice) {
         .shards(2)
         .build()
         .unwrap();
-    assert_eq!(producer.metrics().driver, "tokio-uring");
+    assert_eq!(producer.metrics().driver, name);
     let topic = producer.topic("t");
     for number in 0..2000 {
         let value = vec![7; 1 + number * 31 % 20_000];
@@ -62,8 +62,8 @@ fn without_locked_memory_a_producer_works_and_warns_once() {
     bounded(Duration::from_secs(120), || {
         forbid_locking();
         let warnings = log::warnings();
-        produces(DriverChoice::TokioUring);
-        produces(DriverChoice::Auto);
+        produces(DriverChoice::TokioUring, "tokio-uring");
+        produces(DriverChoice::Auto, "uring");
         let warnings = warnings.lock().unwrap();
         let locked = |text: &&String| text.contains("RLIMIT_MEMLOCK");
         let [warning] = warnings.iter().filter(locked).collect::<Vec<_>>()[..] else {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::affinity::Affinity;
 use super::error::ConfigError;
 use super::keys::{self, Lookup};
-use super::settings::{Acks, DriverChoice, MetadataRecovery, Settings};
+use super::settings::{Acks, DriverChoice, MetadataRecovery, Settings, ZeroCopy};
 use super::{properties, validate, value};
 
 /// `Some` is what somebody chose; `None` is left to the default.
@@ -49,6 +49,8 @@ pub(super) struct Chosen {
     pub(super) shards: Option<i64>,
     pub(super) spin: Option<Duration>,
     pub(super) driver: Option<DriverChoice>,
+    pub(super) zero_copy: Option<ZeroCopy>,
+    pub(super) sqpoll: Option<Duration>,
     pub(super) transactional_id: Option<String>,
     pub(super) unknown_keys: BTreeSet<String>,
     pub(super) jvm_only: Vec<(&'static str, &'static str)>,
@@ -294,12 +296,27 @@ impl ConfigBuilder {
         self
     }
 
+    /// Whether the `uring` driver sends large requests without a copy (`kuring.zerocopy`; default
+    /// [`ZeroCopy::Off`]).
+    pub fn zero_copy(mut self, zero_copy: ZeroCopy) -> Self {
+        self.chosen.zero_copy = Some(zero_copy);
+        self
+    }
+
+    /// Has a thread of the kernel submit for each sender of the `uring` driver; it sleeps after
+    /// `idle` without work, and takes a core of its own until then (`kuring.sqpoll`; default zero:
+    /// no such thread).
+    pub fn sqpoll(mut self, idle: Duration) -> Self {
+        self.chosen.sqpoll = Some(idle);
+        self
+    }
+
     /// Sets one property by Kafka's name for it, or by one of our own (`kuring.*`). White space
     /// around the value does not count. A name that nobody knows is logged when the settings are
     /// made and otherwise ignored, as Kafka does.
     ///
     /// # Errors
-    /// [`ConfigError::Value`] and [`ConfigError::DriverNotYet`] for a value the property does not
+    /// [`ConfigError::Value`] for a value the property does not
     /// take, [`ConfigError::NotYet`] for a property that this version does not carry out.
     pub fn property(mut self, name: &str, value: &str) -> Result<Self, ConfigError> {
         match keys::lookup(name) {
@@ -389,8 +406,10 @@ impl Chosen {
             "metadata.recovery.strategy" => self.metadata_recovery = Some(value::recovery(text)?),
             "kuring.affinity" => self.affinity = Some(text.parse()?),
             "kuring.shards" => self.shards = Some(value::SHARDS.parse(text)?),
-            "kuring.spin" => self.spin = Some(value::spin(text)?),
+            "kuring.spin" => self.spin = Some(value::with_unit("kuring.spin", text)?),
             "kuring.driver" => self.driver = Some(value::driver(text)?),
+            "kuring.zerocopy" => self.zero_copy = Some(value::zero_copy(text)?),
+            "kuring.sqpoll" => self.sqpoll = Some(value::with_unit("kuring.sqpoll", text)?),
             _ => self.set_duration(name, text)?,
         }
         Ok(())

@@ -56,13 +56,6 @@ pub enum ConfigError {
         default: &'static str,
     },
 
-    /// `kuring.driver=uring`.
-    #[error("kuring.driver={value:?} is not in this version yet: use auto, tokio-uring or epoll")]
-    DriverNotYet {
-        /// The value that was given.
-        value: String,
-    },
-
     /// Idempotence was asked for, by hand or by default, and another property rules it out (CFG-1,
     /// CFG-2).
     #[error(

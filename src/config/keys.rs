@@ -161,8 +161,14 @@ pub(super) const SUPPORTED: [&str; 28] = [
 ];
 
 /// Our own properties.
-pub(super) const OURS: [&str; 4] =
-    ["kuring.affinity", "kuring.driver", "kuring.shards", "kuring.spin"];
+pub(super) const OURS: [&str; 6] = [
+    "kuring.affinity",
+    "kuring.driver",
+    "kuring.shards",
+    "kuring.spin",
+    "kuring.sqpoll",
+    "kuring.zerocopy",
+];
 
 /// Kafka's properties that this version does not carry out, but for `transactional.id`.
 static NOT_YET: [NotYet; 62] = [

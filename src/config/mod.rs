@@ -14,7 +14,9 @@
 //! | `kuring.affinity` | `auto`, `none`, CPUs (`2,3`, `4-7`), a NUMA node (`numa:0`) | `auto` |
 //! | `kuring.shards` | number of senders, 1 to 1,024 | by the rule of [`Placement`] |
 //! | `kuring.spin` | `0`, or a number with its unit: `50us`, `1ms`, `200ns`, `1s` | `0` |
-//! | `kuring.driver` | `auto`, `tokio-uring`, `epoll` | `auto` |
+//! | `kuring.driver` | `auto`, `uring`, `tokio-uring`, `epoll` | `auto` |
+//! | `kuring.zerocopy` | `off`, `auto`; for the `uring` driver | `off` |
+//! | `kuring.sqpoll` | `0`, or a time as for `kuring.spin`; for the `uring` driver | `0` |
 #![forbid(unsafe_code)]
 
 mod affinity;
@@ -35,4 +37,4 @@ pub use builder::ConfigBuilder;
 pub use cpus::CpuList;
 pub use error::{BootstrapProblem, ConfigError, PropertiesProblem};
 pub use machine::Machine;
-pub use settings::{Acks, Backoff, DriverChoice, FOREVER, MetadataRecovery, Settings};
+pub use settings::{Acks, Backoff, DriverChoice, FOREVER, MetadataRecovery, Settings, ZeroCopy};

@@ -75,10 +75,12 @@ pub enum MetadataRecovery {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DriverChoice {
-    /// `auto`: io_uring when a probe shows that it works here, epoll otherwise. The default.
+    /// `auto`: the first of `uring`, `tokio-uring` and `epoll` that works here. The default.
     #[default]
     Auto,
-    /// `tokio-uring`: io_uring, or an error at start where it is blocked.
+    /// `uring`: io_uring as of Linux 6.0, or an error at start where it is not to be had.
+    Uring,
+    /// `tokio-uring`: io_uring as of Linux 5.7, through tokio-uring, or an error at start.
     TokioUring,
     /// `epoll`: works on every Linux.
     Epoll,
@@ -88,10 +90,23 @@ impl fmt::Display for DriverChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Auto => "auto",
+            Self::Uring => "uring",
             Self::TokioUring => "tokio-uring",
             Self::Epoll => "epoll",
         })
     }
+}
+
+/// Whether the `uring` driver sends large requests without copying them into the kernel
+/// (`kuring.zerocopy`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ZeroCopy {
+    /// `off`: never. The default.
+    #[default]
+    Off,
+    /// `auto`: from 16 KiB on, until a connection finds that the kernel copies all the same.
+    Auto,
 }
 
 /// Every setting of a producer, validated: values in range, cross-checks passed, defaults filled
@@ -181,6 +196,14 @@ pub struct Settings {
     pub spin: Duration,
     /// Which driver moves the bytes (`kuring.driver`; default `auto`).
     pub driver: DriverChoice,
+    /// Whether large requests are sent without a copy; only the `uring` driver can
+    /// (`kuring.zerocopy`; default `off`). It locks the arena in memory, and a connection sends its
+    /// next request only when the peer has acknowledged the last one's bytes.
+    pub zero_copy: ZeroCopy,
+    /// A thread of the kernel submits for each sender, and sleeps after so long without work; only
+    /// with the `uring` driver (`kuring.sqpoll`; default `None`, which is 0: no such thread). Takes
+    /// a core per sender while it is awake.
+    pub sqpoll: Option<Duration>,
     /// Properties that are neither Kafka's nor ours, in alphabetical order: logged, otherwise
     /// ignored.
     pub unknown_keys: Vec<String>,

@@ -72,6 +72,8 @@ pub(super) fn settings(chosen: &Chosen) -> Result<Settings, ConfigError> {
         shards: shards.map(|shards| shards as usize),
         spin: chosen.spin.unwrap_or(Duration::ZERO).min(super::FOREVER),
         driver: chosen.driver.unwrap_or(DriverChoice::Auto),
+        zero_copy: chosen.zero_copy.unwrap_or_default(),
+        sqpoll: chosen.sqpoll.filter(|idle| !idle.is_zero()).map(|idle| idle.min(super::FOREVER)),
         unknown_keys: chosen.unknown_keys.iter().cloned().collect(),
         jvm_only_keys: chosen.jvm_only.iter().map(|(key, _)| *key).collect(),
     };

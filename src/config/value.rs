@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::cpus::CPU_COUNT_MAX;
 use super::error::ConfigError;
-use super::settings::{Acks, DriverChoice, FOREVER, MetadataRecovery};
+use super::settings::{Acks, DriverChoice, FOREVER, MetadataRecovery, ZeroCopy};
 
 /// The largest Java int, in a Java long's place.
 pub(super) const INT_MAX: i64 = i32::MAX as i64;
@@ -181,28 +181,39 @@ pub(super) fn driver(text: &str) -> Result<DriverChoice, ConfigError> {
         "auto" => Ok(DriverChoice::Auto),
         "tokio-uring" => Ok(DriverChoice::TokioUring),
         "epoll" => Ok(DriverChoice::Epoll),
-        "uring" => Err(ConfigError::DriverNotYet { value: "uring".to_owned() }),
-        _ => Err(refused("kuring.driver", text, "auto, tokio-uring or epoll, in lower case")),
+        "uring" => Ok(DriverChoice::Uring),
+        _ => {
+            Err(refused("kuring.driver", text, "auto, uring, tokio-uring or epoll, in lower case"))
+        }
     }
 }
 
-/// `kuring.spin`: `0`, or a whole number and its unit. A bare number is refused, because Kafka's
-/// milliseconds would be a thousand times what anyone wants here.
-pub(super) fn spin(text: &str) -> Result<Duration, ConfigError> {
+/// `kuring.zerocopy`.
+pub(super) fn zero_copy(text: &str) -> Result<ZeroCopy, ConfigError> {
+    match trim(text) {
+        "off" => Ok(ZeroCopy::Off),
+        "auto" => Ok(ZeroCopy::Auto),
+        _ => Err(refused("kuring.zerocopy", text, "off or auto, in lower case")),
+    }
+}
+
+/// `kuring.spin` and `kuring.sqpoll`: `0`, or a whole number and its unit. A bare number is
+/// refused, because Kafka's milliseconds would be a thousand times what anyone wants here.
+pub(super) fn with_unit(key: &'static str, text: &str) -> Result<Duration, ConfigError> {
     let accepted = "0, or a whole number with its unit (ns, us, ms or s), such as 50us";
     let word = trim(text);
     let digits = word.len() - word.trim_start_matches(|digit: char| digit.is_ascii_digit()).len();
     let (number, unit) = word.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| refused("kuring.spin", text, accepted))?;
-    let spin = match (unit, number) {
+    let number: u64 = number.parse().map_err(|_| refused(key, text, accepted))?;
+    let duration = match (unit, number) {
         ("", 0) => Duration::ZERO,
         ("ns", _) => Duration::from_nanos(number),
         ("us", _) => Duration::from_micros(number),
         ("ms", _) => Duration::from_millis(number),
         ("s", _) => Duration::from_secs(number),
-        _ => return Err(refused("kuring.spin", text, accepted)),
+        _ => return Err(refused(key, text, accepted)),
     };
-    Ok(spin.min(FOREVER))
+    Ok(duration.min(FOREVER))
 }
 
 /// A client id as the wire takes it: its length is an i16.
@@ -292,16 +303,28 @@ mod tests {
     }
 
     #[test]
-    fn the_raw_uring_driver_is_refused_as_not_yet_there() {
+    fn a_driver_has_one_name() {
+        assert_eq!(driver("auto").ok(), Some(DriverChoice::Auto));
+        assert_eq!(driver("uring").ok(), Some(DriverChoice::Uring));
         assert_eq!(driver("tokio-uring").ok(), Some(DriverChoice::TokioUring));
         assert_eq!(driver("epoll").ok(), Some(DriverChoice::Epoll));
-        let refused = driver("uring").expect_err("not yet").to_string();
-        assert!(refused.contains("not in this version yet: use auto, tokio-uring or epoll"));
-        assert!(driver("io_uring").is_err());
+        let refused = driver("io_uring").expect_err("no such driver").to_string();
+        assert!(refused.contains("auto, uring, tokio-uring or epoll"), "{refused}");
+        assert!(driver("URING").is_err());
+    }
+
+    #[test]
+    fn zero_copy_is_off_or_auto() {
+        assert_eq!(zero_copy("off").ok(), Some(ZeroCopy::Off));
+        assert_eq!(zero_copy(" auto").ok(), Some(ZeroCopy::Auto));
+        for text in ["", "on", "true", "Auto"] {
+            assert!(zero_copy(text).is_err(), "{text:?}");
+        }
     }
 
     #[test]
     fn spin_needs_a_unit() {
+        let spin = |text: &str| with_unit("kuring.spin", text);
         assert_eq!(spin("0").ok(), Some(Duration::ZERO));
         assert_eq!(spin("50us").ok(), Some(Duration::from_micros(50)));
         assert_eq!(spin(" 1ms").ok(), Some(Duration::from_millis(1)));

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use super::epoll::EpollDriver;
 use super::tokio_uring::TokioUringDriver;
+use super::uring::{UringDriver, UringOptions};
 use super::{Driver, Event, Frame, SocketOptions, Waker, memlock};
 use crate::accumulator::buffer_pool::BufferPool;
 use crate::ids::ConnectionId;
@@ -21,9 +22,11 @@ use crate::ids::ConnectionId;
 /// What `kuring.driver` may ask for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
-    /// io_uring if this process may use it, else epoll.
+    /// The first of the others that this process may use.
     #[default]
     Auto,
+    /// io_uring as of Linux 6.0, or an error.
+    Uring,
     /// io_uring through tokio-uring, or an error.
     TokioUring,
     /// epoll.
@@ -62,7 +65,8 @@ impl fmt::Display for Remedy {
                  allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile"
             }
             Self::NewerKernel => {
-                "this kernel has no io_uring that suffices: run Linux 5.7 or later"
+                "this kernel has no io_uring that suffices: run Linux 6.0 or later (5.7 for \
+                 kuring.driver=tokio-uring)"
             }
             Self::RaiseMemlock => {
                 "the limit on locked memory is reached: raise it (`ulimit -l`, LimitMEMLOCK= of \
@@ -76,7 +80,7 @@ impl fmt::Display for Remedy {
 /// Why no driver could be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The driver that was asked for cannot be used here; `kuring.driver=auto` would use epoll.
+    /// The driver that was asked for cannot be used here; `kuring.driver=auto` would use another.
     #[error("kuring.driver={driver} cannot be used: {error}. {remedy}; or set kuring.driver=auto")]
     Unavailable {
         /// The driver's name.
@@ -101,6 +105,8 @@ pub enum OpenError {
 
 /// The drivers as one type.
 pub enum AnyDriver {
+    /// io_uring.
+    Uring(UringDriver),
     /// io_uring through tokio-uring.
     TokioUring(TokioUringDriver),
     /// epoll.
@@ -113,35 +119,65 @@ pub enum AnyDriver {
 /// # Errors
 /// The driver that was asked for is not to be had (then the error says what would help), or the
 /// process is out of descriptors or memory.
-pub fn open(choice: Choice, pool: &Arc<BufferPool>) -> Result<AnyDriver, OpenError> {
-    open_with(choice, || TokioUringDriver::open(pool), EpollDriver::new)
+pub fn open(
+    choice: Choice,
+    pool: &Arc<BufferPool>,
+    options: &UringOptions,
+) -> Result<AnyDriver, OpenError> {
+    open_with(
+        choice,
+        || UringDriver::open(pool, options),
+        || TokioUringDriver::open(pool),
+        EpollDriver::new,
+    )
 }
 
 fn open_with(
     choice: Choice,
+    open_uring: impl FnOnce() -> io::Result<UringDriver>,
     open_tokio_uring: impl FnOnce() -> io::Result<TokioUringDriver>,
     open_epoll: impl FnOnce() -> io::Result<EpollDriver>,
 ) -> Result<AnyDriver, OpenError> {
-    const TOKIO_URING: &str = "tokio-uring";
-    let mut refused = None;
-    if choice != Choice::Epoll {
-        match open_tokio_uring() {
-            Ok(driver) => {
-                log(TOKIO_URING, choice, None);
-                return Ok(AnyDriver::TokioUring(driver));
-            }
-            Err(error) => match remedy(&error, is_disabled(), memlock::limit().is_some()) {
-                None => return Err(OpenError::Exhausted { driver: TOKIO_URING, error }),
-                Some(remedy) if choice == Choice::TokioUring => {
-                    return Err(OpenError::Unavailable { driver: TOKIO_URING, error, remedy });
-                }
-                Some(remedy) => refused = Some((error, remedy)),
-            },
-        }
+    let opened = match choice {
+        Choice::Uring | Choice::Auto => attempt(choice, "uring", open_uring)?,
+        _ => None,
+    };
+    if let Some(driver) = opened {
+        return Ok(AnyDriver::Uring(driver));
+    }
+    let opened = match choice {
+        Choice::TokioUring | Choice::Auto => attempt(choice, "tokio-uring", open_tokio_uring)?,
+        _ => None,
+    };
+    if let Some(driver) = opened {
+        return Ok(AnyDriver::TokioUring(driver));
     }
     let driver = open_epoll().map_err(|error| OpenError::Exhausted { driver: "epoll", error })?;
-    log("epoll", choice, refused);
+    log_chosen("epoll", choice);
     Ok(AnyDriver::Epoll(driver))
+}
+
+/// Opens an io_uring driver. None when it is refused and the choice was left to us.
+fn attempt<D>(
+    choice: Choice,
+    driver: &'static str,
+    open: impl FnOnce() -> io::Result<D>,
+) -> Result<Option<D>, OpenError> {
+    let error = match open() {
+        Ok(opened) => {
+            log_chosen(driver, choice);
+            return Ok(Some(opened));
+        }
+        Err(error) => error,
+    };
+    match remedy(&error, is_disabled(), memlock::limit().is_some()) {
+        None => Err(OpenError::Exhausted { driver, error }),
+        Some(remedy) if choice == Choice::Auto => {
+            log_refused(driver, &error, remedy);
+            Ok(None)
+        }
+        Some(remedy) => Err(OpenError::Unavailable { driver, error, remedy }),
+    }
 }
 
 /// What would help against `error`; None when it says that the process ran out of something.
@@ -168,56 +204,59 @@ fn is_disabled() -> Option<u8> {
     std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?.trim().parse().ok()
 }
 
-fn log(driver: &'static str, choice: Choice, refused: Option<(io::Error, Remedy)>) {
+/// Once per process: all shards come to the same.
+fn log_chosen(driver: &'static str, choice: Choice) {
     static LOGGED: Once = Once::new();
-    LOGGED.call_once(|| match refused {
-        None => tracing::info!(driver, ?choice, "I/O driver chosen"),
-        Some((error, remedy)) => tracing::info!(
-            driver, ?choice, %error, %remedy,
-            "I/O driver chosen, because this process cannot use io_uring"
-        ),
+    LOGGED.call_once(|| tracing::info!(driver, ?choice, "I/O driver chosen"));
+}
+
+/// Once per process and driver: the others are then tried in turn.
+fn log_refused(driver: &'static str, error: &io::Error, remedy: Remedy) {
+    static URING: Once = Once::new();
+    static TOKIO_URING: Once = Once::new();
+    let once = if driver == "uring" { &URING } else { &TOKIO_URING };
+    once.call_once(|| {
+        tracing::info!(
+            driver, %error, %remedy,
+            "this process cannot use the I/O driver; the next one is tried"
+        );
     });
 }
 
-impl AnyDriver {
-    fn inner(&self) -> &dyn Driver {
-        match self {
-            Self::TokioUring(driver) => driver,
-            Self::Epoll(driver) => driver,
+/// Calls the driver that there is.
+macro_rules! with_driver {
+    ($any:expr, $driver:ident => $call:expr) => {
+        match $any {
+            AnyDriver::Uring($driver) => $call,
+            AnyDriver::TokioUring($driver) => $call,
+            AnyDriver::Epoll($driver) => $call,
         }
-    }
-
-    fn inner_mut(&mut self) -> &mut dyn Driver {
-        match self {
-            Self::TokioUring(driver) => driver,
-            Self::Epoll(driver) => driver,
-        }
-    }
+    };
 }
 
 impl Driver for AnyDriver {
     fn name(&self) -> &'static str {
-        self.inner().name()
+        with_driver!(self, driver => driver.name())
     }
 
     fn connect(&mut self, connection: ConnectionId, address: SocketAddr, options: &SocketOptions) {
-        self.inner_mut().connect(connection, address, options);
+        with_driver!(self, driver => driver.connect(connection, address, options));
     }
 
     fn send(&mut self, connection: ConnectionId, frame: Frame) {
-        self.inner_mut().send(connection, frame);
+        with_driver!(self, driver => driver.send(connection, frame));
     }
 
     fn shutdown(&mut self, connection: ConnectionId) {
-        self.inner_mut().shutdown(connection);
+        with_driver!(self, driver => driver.shutdown(connection));
     }
 
     fn waker(&self) -> Waker {
-        self.inner().waker()
+        with_driver!(self, driver => driver.waker())
     }
 
     fn wait(&mut self, until: Option<Instant>, handle: &mut dyn FnMut(Event<'_>)) {
-        self.inner_mut().wait(until, handle);
+        with_driver!(self, driver => driver.wait(until, handle));
     }
 }
 
@@ -230,18 +269,42 @@ mod tests {
     }
 
     fn open_refused(choice: Choice, error: Errno) -> Result<AnyDriver, OpenError> {
-        open_with(choice, || Err(errno(error)), EpollDriver::new)
+        open_with(choice, || Err(errno(error)), || Err(errno(error)), EpollDriver::new)
+    }
+
+    fn pool() -> Arc<BufferPool> {
+        BufferPool::new(1 << 16, 1000).unwrap()
     }
 
     #[test]
     fn the_probe_opens_a_ring_or_says_why_not() {
-        let pool = BufferPool::new(1 << 16, 1000).unwrap();
-        match open(Choice::TokioUring, &pool) {
-            Ok(driver) => assert_eq!(driver.name(), "tokio-uring"),
-            Err(OpenError::Unavailable { remedy, .. }) => assert_ne!(remedy, Remedy::Unknown),
-            Err(error) => panic!("{error}"),
+        let (pool, options) = (pool(), UringOptions::default());
+        for (choice, name) in [(Choice::Uring, "uring"), (Choice::TokioUring, "tokio-uring")] {
+            match open(choice, &pool, &options) {
+                Ok(driver) => assert_eq!(driver.name(), name),
+                Err(OpenError::Unavailable { remedy, .. }) => assert_ne!(remedy, Remedy::Unknown),
+                Err(error) => panic!("{error}"),
+            }
         }
-        assert_eq!(open(Choice::Epoll, &pool).unwrap_or_else(|_| panic!()).name(), "epoll");
+        let epoll = open(Choice::Epoll, &pool, &options).unwrap_or_else(|_| panic!());
+        assert_eq!(epoll.name(), "epoll");
+    }
+
+    #[test]
+    fn auto_prefers_the_raw_ring_and_then_the_ring_of_tokio_uring() {
+        let pool = pool();
+        let (options, tokio_uring) = (UringOptions::default(), || TokioUringDriver::open(&pool));
+        if open(Choice::Uring, &pool, &options).is_err() {
+            return;
+        }
+        let best = open(Choice::Auto, &pool, &options).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(best.name(), "uring");
+        // As Linux 5.19 answers.
+        let old = || Err(errno(Errno::NOSYS));
+        let next = open_with(Choice::Auto, old, tokio_uring, EpollDriver::new);
+        assert_eq!(next.unwrap_or_else(|error| panic!("{error}")).name(), "tokio-uring");
+        let refused = open_with(Choice::Uring, old, tokio_uring, EpollDriver::new);
+        assert!(matches!(refused, Err(OpenError::Unavailable { driver: "uring", .. })));
     }
 
     #[test]
@@ -256,7 +319,7 @@ mod tests {
     fn auto_does_not_fall_back_when_descriptors_ran_out() {
         for error in [Errno::MFILE, Errno::NFILE] {
             let result = open_refused(Choice::Auto, error);
-            assert!(matches!(result, Err(OpenError::Exhausted { driver: "tokio-uring", .. })));
+            assert!(matches!(result, Err(OpenError::Exhausted { driver: "uring", .. })));
         }
     }
 

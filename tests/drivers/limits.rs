@@ -14,12 +14,13 @@ use std::thread;
 use kuring::accumulator::buffer_pool::{BufferPool, HEAD_ROOM_BYTES};
 use kuring::driver::probe::{self, Choice, OpenError};
 use kuring::driver::tokio_uring::TokioUringDriver;
+use kuring::driver::uring::{UringDriver, UringOptions};
 use kuring::driver::{Driver, Event, Frame, Part, SocketOptions};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use crate::rig::{Rig, pattern, single};
-use crate::{Open, open_epoll, open_tokio_uring};
+use crate::{Open, open_epoll, open_tokio_uring, open_uring, open_uring_zero_copy};
 
 struct Counting;
 
@@ -99,6 +100,8 @@ fn descriptors_return_to_their_count() {
     if in_own_process("limits::descriptors_return_to_their_count") {
         descriptors_come_back(open_epoll);
         descriptors_come_back(open_tokio_uring);
+        descriptors_come_back(open_uring);
+        descriptors_come_back(open_uring_zero_copy);
     }
 }
 
@@ -151,6 +154,8 @@ fn a_request_allocates_nothing_in_the_steady_state() {
     if in_own_process("limits::a_request_allocates_nothing_in_the_steady_state") {
         assert_eq!(allocations(open_epoll, 2000), 0);
         assert_eq!(allocations(open_tokio_uring, 2000), 0);
+        assert_eq!(allocations(open_uring, 2000), 0);
+        assert_eq!(allocations(open_uring_zero_copy, 2000), 0);
     }
 }
 
@@ -177,6 +182,16 @@ fn without_locked_memory_the_ring_works_unregistered() {
         crate::cases::a_frame_of_one_piece_of_the_arena_arrives_unchanged(unregistered);
         crate::cases::a_gather_frame_arrives_unchanged(unregistered);
         crate::cases::a_peer_that_stops_reading_keeps_the_frame_lent_until_shutdown(unregistered);
+        let unregistered: Open<UringDriver> = |pool| {
+            let driver = open_uring_zero_copy(pool);
+            assert!(!driver.modes().registered_arena && driver.modes().zero_copy);
+            driver
+        };
+        assert_eq!(allocations(unregistered, 10), 0);
+        crate::cases::a_frame_of_one_piece_of_the_arena_arrives_unchanged(unregistered);
+        crate::cases::a_gather_frame_arrives_unchanged(unregistered);
+        crate::cases::a_slow_peer_gets_every_byte_of_a_large_single_piece(unregistered);
+        crate::cases::a_peer_that_stops_reading_keeps_the_frame_lent_until_shutdown(unregistered);
         let warnings = warnings.lock().unwrap();
         let [warning] = warnings.as_slice() else { panic!("one warning: {warnings:?}") };
         let expected =
@@ -199,18 +214,18 @@ fn a_probe_that_runs_out_of_descriptors_is_an_error_and_no_fallback() {
         // Numbers below the limit are given out: the lowest free one is the first that counts.
         let next = std::fs::File::open("/dev/null").unwrap().as_raw_fd() as u64;
         setrlimit(Resource::Nofile, Rlimit { current: Some(next + room), ..limit }).unwrap();
-        let result = probe::open(Choice::Auto, &pool);
+        let result = probe::open(Choice::Auto, &pool, &UringOptions::default());
         setrlimit(Resource::Nofile, limit).unwrap();
         match result {
             Ok(driver) => {
-                assert_eq!(driver.name(), "tokio-uring");
+                assert_eq!(driver.name(), "uring");
                 break;
             }
             Err(OpenError::Exhausted { .. }) => refused += 1,
             Err(error) => panic!("with room for {room}: {error}"),
         }
     }
-    assert!(refused > 4, "a ring, an epoll and two descriptors more at least");
+    assert!(refused >= 2, "a ring and an eventfd at least");
 }
 
 #[test]
@@ -218,6 +233,11 @@ fn with_locked_memory_the_arena_is_registered_once_and_let_go() {
     let pool = BufferPool::new(1 << 20, 1000).unwrap();
     let driver = open_tokio_uring(&pool);
     assert!(driver.registered(), "1 MiB fits the usual limit of 8 MiB");
+    assert_eq!(Arc::strong_count(&pool), 2);
+    drop(driver);
+    assert_eq!(Arc::strong_count(&pool), 1);
+    let driver = open_uring_zero_copy(&pool);
+    assert!(driver.modes().registered_arena);
     assert_eq!(Arc::strong_count(&pool), 2);
     drop(driver);
     assert_eq!(Arc::strong_count(&pool), 1);

@@ -82,7 +82,7 @@ pub(crate) fn acks_all_records_are_what_the_java_consumer_and_the_dump_tool_read
 
 pub(crate) fn every_driver_delivers(version: Version) {
     let cluster = shared(version);
-    for driver in ["tokio-uring", "epoll"] {
+    for driver in ["uring", "tokio-uring", "epoll"] {
         let plan = plan(&format!("driver-{driver}"), 4, 20_000, Content::mixed);
         create_topics(cluster, &plan);
         let producer = producer(cluster, &[("kuring.driver", driver)]);

@@ -144,7 +144,7 @@ pub(crate) fn metrics_tell_what_happened(driver: DriverChoice) {
     });
     assert_eq!(metrics.batch_bytes, bytes);
     assert!(metrics.bytes_out > bytes && metrics.connections >= 2 && metrics.shards == 1);
-    let expected = if driver == DriverChoice::Epoll { "epoll" } else { "tokio-uring" };
+    let expected = driver.to_string();
     assert_eq!(metrics.driver, expected);
     let named = |name: &str| metrics.iter().find(|metric| metric.1 == name).unwrap().2;
     assert_eq!(named("record-send-total"), 10.0);

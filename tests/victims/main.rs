@@ -48,6 +48,7 @@ macro_rules! on_every_driver {
     ($($file:ident :: $name:ident,)*) => {
         on_every_driver!(@driver epoll Epoll $($file $name)*);
         on_every_driver!(@driver tokio_uring TokioUring $($file $name)*);
+        on_every_driver!(@driver uring Uring $($file $name)*);
     };
     (@driver $module:ident $driver:ident $($file:ident $name:ident)*) => {
         mod $module {

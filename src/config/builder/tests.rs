@@ -54,11 +54,12 @@ fn the_defaults_are_kafka_s() {
     assert_eq!((defaults.ignore_keys, defaults.adaptive_partitioning), (false, true));
     assert_eq!((defaults.affinity, defaults.shards), (Affinity::Auto, None));
     assert_eq!((defaults.spin, defaults.driver), (Duration::ZERO, DriverChoice::Auto));
+    assert_eq!((defaults.zero_copy, defaults.sqpoll), (ZeroCopy::Off, None));
     assert!(defaults.unknown_keys.is_empty() && defaults.jvm_only_keys.is_empty());
 }
 
 /// Each supported property with a value that is not its default.
-const EVERY: [(&str, &str); 32] = [
+const EVERY: [(&str, &str); 34] = [
     ("bootstrap.servers", "k1:9092, [::1]:9093"),
     ("client.id", "till"),
     ("acks", "1"),
@@ -91,6 +92,8 @@ const EVERY: [(&str, &str); 32] = [
     ("kuring.shards", "3"),
     ("kuring.spin", "50us"),
     ("kuring.driver", "epoll"),
+    ("kuring.zerocopy", "auto"),
+    ("kuring.sqpoll", "2ms"),
 ];
 
 fn every_setter() -> ConfigBuilder {
@@ -127,6 +130,8 @@ fn every_setter() -> ConfigBuilder {
         .shards(3)
         .spin(Duration::from_micros(50))
         .driver(DriverChoice::Epoll)
+        .zero_copy(ZeroCopy::Auto)
+        .sqpoll(Duration::from_millis(2))
 }
 
 #[test]
@@ -174,6 +179,8 @@ fn every_setter_reaches_its_own_field() {
         shards,
         spin,
         driver,
+        zero_copy,
+        sqpoll,
         unknown_keys,
         jvm_only_keys,
     } = every_setter().settings().expect("valid");
@@ -192,6 +199,7 @@ fn every_setter_reaches_its_own_field() {
     assert_eq!((ignore_keys, adaptive_partitioning), (true, false));
     assert_eq!((affinity, shards), (Affinity::Cpus(CpuList(vec![1, 0])), Some(3)));
     assert_eq!((spin, driver), (Duration::from_micros(50), DriverChoice::Epoll));
+    assert_eq!((zero_copy, sqpoll), (ZeroCopy::Auto, Some(ms(2))));
     assert_eq!((unknown_keys.len(), jvm_only_keys.len()), (0, 0));
 }
 
