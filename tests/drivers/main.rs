@@ -6,12 +6,14 @@ mod cases;
 mod limits;
 mod log;
 mod rig;
+mod uring;
 
 use kuring::accumulator::buffer_pool::BufferPool;
 use kuring::driver::epoll::EpollDriver;
 use kuring::driver::tokio_uring::TokioUringDriver;
 use kuring::driver::uring::{UringDriver, UringOptions};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How a case gets its driver.
 type Open<D> = fn(&Arc<BufferPool>) -> D;
@@ -32,6 +34,11 @@ fn open_uring_zero_copy(pool: &Arc<BufferPool>) -> UringDriver {
     open_uring_with(pool, &UringOptions { zero_copy: true, ..UringOptions::default() })
 }
 
+fn open_uring_sqpoll(pool: &Arc<BufferPool>) -> UringDriver {
+    let idle = Some(Duration::from_millis(1));
+    open_uring_with(pool, &UringOptions { sqpoll: idle, ..UringOptions::default() })
+}
+
 fn open_uring_with(pool: &Arc<BufferPool>, options: &UringOptions) -> UringDriver {
     UringDriver::open(pool, options).expect("this test needs io_uring of Linux 6.0")
 }
@@ -44,8 +51,11 @@ macro_rules! on_every_driver {
         mod tokio_uring {
             $(#[test] fn $case() { crate::cases::$case(crate::open_tokio_uring); })*
         }
-        mod uring {
+        mod raw_uring {
             $(#[test] fn $case() { crate::cases::$case(crate::open_uring); })*
+        }
+        mod uring_sqpoll {
+            $(#[test] fn $case() { crate::cases::$case(crate::open_uring_sqpoll); })*
         }
         mod uring_zero_copy {
             $(#[test] fn $case() { crate::cases::$case(crate::open_uring_zero_copy); })*
