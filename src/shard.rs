@@ -432,7 +432,10 @@ impl<D: Driver> Turn<D> {
                 Action::Connect { connection, address } => {
                     self.driver.connect(connection, address, &self.socket);
                 }
-                Action::Send { connection, frame } => self.driver.send(connection, frame),
+                Action::Send { connection, mut frame } => {
+                    frame.patient = !self.sender.is_sent_awaited(connection);
+                    self.driver.send(connection, frame);
+                }
                 Action::Shutdown { connection } => self.driver.shutdown(connection),
                 Action::Resolve { node, host, port } => {
                     self.resolver.resolve(u64::from(node), &host, port);

@@ -24,6 +24,9 @@ pub enum Part {
 pub struct Frame {
     /// The sender's own mark; a driver does not read it.
     pub token: u64,
+    /// Nothing waits for this frame's way into the socket as such: a driver may report `Sent` with
+    /// the next event of any kind, or at the end of the wait, instead of ending the wait for it.
+    pub patient: bool,
     /// Bytes that the frame owns: headers and prefixes.
     pub head: Vec<u8>,
     /// The pieces in wire order.
@@ -33,6 +36,7 @@ pub struct Frame {
 impl Frame {
     /// Empties the frame and drops its loans; the memory is kept for the next request.
     pub fn clear(&mut self) {
+        self.patient = false;
         self.head.clear();
         self.parts.clear();
     }

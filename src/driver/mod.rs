@@ -131,7 +131,8 @@ pub trait Driver {
     /// Starts connecting; does not block. Every problem comes back as `Closed`, from `wait`.
     fn connect(&mut self, connection: ConnectionId, address: SocketAddr, options: &SocketOptions);
 
-    /// Starts sending. The caller has no other frame in the driver for this connection. For an
+    /// Starts sending. The caller has no other frame in the driver for this connection. A wait ends
+    /// when the frame is sent, unless the frame is [patient](Frame::patient). For an
     /// unknown or dead connection the frame comes back from `wait` with `complete: false`.
     fn send(&mut self, connection: ConnectionId, frame: Frame);
 

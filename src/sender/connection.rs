@@ -197,6 +197,20 @@ impl Sender {
         self.pump(index, now);
     }
 
+    /// Whether something waits for the connection's frame to be sent, rather than for the answer:
+    /// more that is ready for the same connection, or a request that has no answer. What becomes
+    /// ready later wakes the shard by itself.
+    pub fn is_sent_awaited(&self, connection: ConnectionId) -> bool {
+        let Some(node) = self.node_at(connection).map(|index| &self.nodes[index as usize]) else {
+            return true;
+        };
+        let last = node.in_flight.back();
+        let answered =
+            last.is_some_and(|request| request.api == ApiKey::Produce && request.answers);
+        let more = !node.ready.is_empty() && node.in_flight.len() < self.settings.in_flight_max;
+        !answered || more || node.wanted || self.metadata_waits()
+    }
+
     fn keep_entries(&mut self, request: Request) {
         let mut entries = request.entries;
         if entries.capacity() > 0 {

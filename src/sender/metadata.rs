@@ -136,6 +136,12 @@ impl Sender {
         }
     }
 
+    /// Whether metadata is needed and nobody has been asked yet: any connection may be wanted.
+    pub(super) fn metadata_waits(&self) -> bool {
+        let task = &self.metadata;
+        !task.asked && (task.need_full || task.need_partial)
+    }
+
     /// Whether an update is due; if not, the timer is set for when the metadata will be too old.
     fn is_update_due(&mut self, now: Instant) -> bool {
         let task = &mut self.metadata;

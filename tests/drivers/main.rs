@@ -13,7 +13,6 @@ use kuring::driver::epoll::EpollDriver;
 use kuring::driver::tokio_uring::TokioUringDriver;
 use kuring::driver::uring::{UringDriver, UringOptions};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// How a case gets its driver.
 type Open<D> = fn(&Arc<BufferPool>) -> D;
@@ -34,11 +33,6 @@ fn open_uring_zero_copy(pool: &Arc<BufferPool>) -> UringDriver {
     open_uring_with(pool, &UringOptions { zero_copy: true, ..UringOptions::default() })
 }
 
-fn open_uring_sqpoll(pool: &Arc<BufferPool>) -> UringDriver {
-    let idle = Some(Duration::from_millis(1));
-    open_uring_with(pool, &UringOptions { sqpoll: idle, ..UringOptions::default() })
-}
-
 fn open_uring_with(pool: &Arc<BufferPool>, options: &UringOptions) -> UringDriver {
     UringDriver::open(pool, options).expect("this test needs io_uring of Linux 6.0")
 }
@@ -54,8 +48,8 @@ macro_rules! on_every_driver {
         mod raw_uring {
             $(#[test] fn $case() { crate::cases::$case(crate::open_uring); })*
         }
-        mod uring_sqpoll {
-            $(#[test] fn $case() { crate::cases::$case(crate::open_uring_sqpoll); })*
+        mod uring_patient {
+            $(#[test] fn $case() { crate::cases::$case(crate::uring::open_patient); })*
         }
         mod uring_zero_copy {
             $(#[test] fn $case() { crate::cases::$case(crate::open_uring_zero_copy); })*

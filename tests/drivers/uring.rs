@@ -2,17 +2,18 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kuring::accumulator::buffer_pool::BufferPool;
-use kuring::driver::uring::UringOptions;
-use kuring::driver::{Driver, Event, Frame, Part, SocketOptions};
+use kuring::driver::uring::{UringDriver, UringOptions};
+use kuring::driver::{Driver, Event, Frame, Part, SocketOptions, Waker};
 use kuring::ids::ConnectionId;
 
-use crate::rig::{PATIENCE, Rig, gather, now, single};
-use crate::{Open, open_uring, open_uring_with, open_uring_zero_copy};
+use crate::rig::{PATIENCE, Rig, Seen, gather, now, single};
+use crate::{Open, cases, open_uring, open_uring_with, open_uring_zero_copy};
 
 /// Sends one byte back for each whole request, until the end.
 fn answer(mut peer: TcpStream, bytes: usize) -> thread::JoinHandle<()> {
@@ -94,7 +95,7 @@ fn more_operations_than_the_queue_holds_are_all_submitted() {
         peers.extend(ids.iter().map(|_| listener.accept().unwrap().0));
     }
     let mut counts: HashMap<&'static str, u32> = HashMap::new();
-    let mut run = |driver: &mut kuring::driver::uring::UringDriver, what, until| {
+    let mut run = |driver: &mut UringDriver, what, until| {
         let deadline = now() + PATIENCE;
         while counts.get(what).copied().unwrap_or(0) < until {
             assert!(now() < deadline, "waited in vain for {what}: {counts:?}");
@@ -113,7 +114,7 @@ fn more_operations_than_the_queue_holds_are_all_submitted() {
     for &id in &ids {
         let head = vec![7; 10];
         let parts = vec![Part::Head { start: 0, end: 10 }];
-        driver.send(id, Frame { token: 0, head, parts });
+        driver.send(id, Frame { head, parts, ..Frame::default() });
     }
     // Everything completes before the driver looks: more than both queues and all buffers hold.
     for peer in &mut peers {
@@ -141,7 +142,7 @@ fn a_frame_of_thousands_of_pieces_goes_out_in_steps() {
         let (id, mut peer) = rig.pair(0, &SocketOptions::default());
         let pieces: Vec<u8> = (0..5000_u32).map(|byte| byte as u8).collect();
         let parts = (0..5000).map(|start| Part::Head { start, end: start + 1 }).collect();
-        let frame = Frame { token: 1, head: pieces.clone(), parts };
+        let frame = Frame { head: pieces.clone(), parts, ..Frame::default() };
         rig.driver.send(id, frame);
         assert!(rig.frame_back(id).1);
         let mut read = vec![0; 5000];
@@ -167,4 +168,98 @@ fn a_peer_that_stops_reading_does_not_keep_the_memory_of_an_ended_connection() {
     built.buffers.into_iter().for_each(|index| rig.release(index));
     assert_eq!(rig.pool.available(), rig.pool.total());
     drop(peer);
+}
+
+#[test]
+fn a_patient_frame_is_reported_with_its_answer() {
+    let mut rig = Rig::new(open_uring);
+    let (id, peer) = rig.pair(0, &SocketOptions::default());
+    let peer = answer(peer, 1000);
+    for seed in 0..20 {
+        let mut built = single(&rig, seed, 1000);
+        built.frame.patient = true;
+        rig.driver.send(id, built.frame);
+        rig.seen.clear();
+        rig.turn(None);
+        assert!(matches!(rig.seen[..], [Seen::Received, Seen::Sent(_, _, true)]), "{:?}", rig.seen);
+        rig.seen.clear();
+        built.buffers.into_iter().for_each(|index| rig.release(index));
+    }
+    rig.driver.shutdown(id);
+    rig.closed(id);
+    peer.join().unwrap();
+}
+
+#[test]
+fn a_patient_frame_is_reported_at_the_deadline() {
+    let mut rig = Rig::new(open_uring);
+    let (id, _peer) = rig.pair(0, &SocketOptions::default());
+    for until in [now(), now() + Duration::from_millis(2)] {
+        rig.seen.clear();
+        rig.driver.send(id, Frame { patient: true, ..single(&rig, 1, 1000).frame });
+        rig.turn(Some(until));
+        assert!(matches!(rig.seen[..], [Seen::Sent(_, _, true)]), "{:?}", rig.seen);
+    }
+}
+
+fn open_sqpoll(pool: &Arc<BufferPool>) -> UringDriver {
+    let idle = Some(Duration::from_millis(1));
+    open_uring_with(pool, &UringOptions { sqpoll: idle, ..UringOptions::default() })
+}
+
+/// Not the whole body of tests: several wakes may end several waits, which harms nobody.
+#[test]
+fn a_thread_of_the_kernel_may_submit() {
+    assert!(Rig::new(open_sqpoll).driver.modes().sqpoll);
+    cases::a_frame_of_one_piece_of_the_arena_arrives_unchanged(open_sqpoll);
+    cases::a_gather_frame_arrives_unchanged(open_sqpoll);
+    cases::a_slow_peer_gets_every_byte_of_a_large_frame_in_order(open_sqpoll);
+    cases::a_peer_that_stops_reading_keeps_the_frame_lent_until_shutdown(open_sqpoll);
+    cases::a_waker_on_another_thread_ends_the_wait(open_sqpoll);
+    cases::a_flood_on_one_connection_does_not_starve_another(open_sqpoll);
+    cases::a_panic_while_events_are_handled_loses_no_frame(open_sqpoll);
+    cases::a_dropped_driver_leaves_the_memory_of_frames_intact(open_sqpoll);
+}
+
+/// Every frame is patient. What waits for one alone looks again after a millisecond.
+pub(crate) struct Patient {
+    driver: UringDriver,
+    out: usize,
+}
+
+pub(crate) fn open_patient(pool: &Arc<BufferPool>) -> Patient {
+    Patient { driver: open_uring(pool), out: 0 }
+}
+
+impl Driver for Patient {
+    fn name(&self) -> &'static str {
+        self.driver.name()
+    }
+
+    fn connect(&mut self, id: ConnectionId, address: SocketAddr, options: &SocketOptions) {
+        self.driver.connect(id, address, options);
+    }
+
+    fn send(&mut self, id: ConnectionId, frame: Frame) {
+        self.out += 1;
+        self.driver.send(id, Frame { patient: true, ..frame });
+    }
+
+    fn shutdown(&mut self, id: ConnectionId) {
+        self.driver.shutdown(id);
+    }
+
+    fn waker(&self) -> Waker {
+        self.driver.waker()
+    }
+
+    fn wait(&mut self, until: Option<Instant>, handle: &mut dyn FnMut(Event<'_>)) {
+        let soon = (self.out > 0).then(|| now() + Duration::from_millis(1));
+        let until = [until, soon].into_iter().flatten().min();
+        let out = &mut self.out;
+        self.driver.wait(until, &mut |event| {
+            *out -= usize::from(matches!(event, Event::Sent { .. }));
+            handle(event);
+        });
+    }
 }

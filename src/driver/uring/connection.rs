@@ -17,8 +17,9 @@ use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+use io_uring::cqueue;
 use io_uring::opcode::{Send, SendMsg, SendMsgZc, SendZc};
-use io_uring::{cqueue, squeue};
+use io_uring::squeue::{self, Flags};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 use socket2::Socket;
@@ -31,6 +32,8 @@ use crate::driver::cursor::Cursor;
 use crate::driver::{ConnectionError, Frame, Step, socket};
 use crate::ids::ConnectionId;
 
+/// `MSG_DONTWAIT`: the kernel does not wait for room, so the send is over when it is submitted.
+const NO_WAIT: u32 = 0x40;
 /// `MSG_WAITALL`: the kernel itself goes on after a short send (5.19; older ones ignore it).
 const WAIT_ALL: u32 = 0x100;
 /// Pieces of what is left in a socket whose sending side broke: 16 MiB, above any receive buffer.
@@ -57,6 +60,8 @@ pub(super) struct Connection {
     polling: bool,
     receiving: bool,
     sending: bool,
+    /// The send is over once submitted, and posts a completion only if it failed or was short.
+    pub(super) quiet: bool,
     cancelling: bool,
     /// Notifications of zero-copy sends that are due.
     notices: u32,
@@ -89,6 +94,7 @@ impl Connection {
             polling: true,
             receiving: false,
             sending: false,
+            quiet: false,
             cancelling: false,
             notices: 0,
             deaf: false,
@@ -258,10 +264,14 @@ impl Connection {
             Next::Nothing => {
                 return self.frame.take().map_or(Sending::UnderWay, Sending::Done);
             }
-            Next::One(start, bytes) => self.entry_of_one(start, bytes.min(BYTES_MAX), arena),
+            Next::One(start, bytes) => {
+                self.quiet = frame.patient && bytes <= BYTES_MAX && self.can_be_quiet(bytes, ring);
+                self.entry_of_one(start, bytes.min(BYTES_MAX), arena)
+            }
             Next::Several { header, bytes, more } => {
+                self.quiet = frame.patient && !more && self.can_be_quiet(bytes, ring);
                 let more = if more { SendFlags::MORE } else { SendFlags::empty() };
-                let flags = (SendFlags::NOSIGNAL | more).bits() | WAIT_ALL;
+                let flags = self.send_flags() | more.bits();
                 if self.zero_copy.is_for(bytes) {
                     SendMsgZc::new(self.target.fd(), header.cast())
                         .flags(flags)
@@ -279,8 +289,33 @@ impl Connection {
         // the message's layout; `frame` is taken out only when neither `sending` nor `notices` says
         // that the kernel holds it, and a driver that is dropped waits for that or leaks both.
         // Test: `a_peer_that_stops_reading_keeps_the_frame_lent_until_shutdown`.
-        unsafe { ring.push(entry.flags(self.target.flags()).user_data(mark)) };
+        unsafe { ring.push(entry.flags(self.entry_flags()).user_data(mark)) };
         Sending::UnderWay
+    }
+
+    /// A kernel's thread submits when it likes, so there is no moment when it must have happened;
+    /// without a copy the end is a notification anyway.
+    fn can_be_quiet(&self, bytes: usize, ring: &Ring) -> bool {
+        ring.submits_itself() && !self.zero_copy.is_for(bytes)
+    }
+
+    fn send_flags(&self) -> u32 {
+        let wait = if self.quiet { NO_WAIT } else { 0 };
+        SendFlags::NOSIGNAL.bits() | WAIT_ALL | wait
+    }
+
+    fn entry_flags(&self) -> Flags {
+        let quiet = if self.quiet { Flags::SKIP_SUCCESS } else { Flags::empty() };
+        self.target.flags() | quiet
+    }
+
+    /// A quiet send that has been submitted and of which nothing was heard: all of it is sent.
+    pub(super) fn conclude(&mut self) -> Option<Frame> {
+        if !std::mem::take(&mut self.quiet) {
+            return None;
+        }
+        self.sending = false;
+        self.frame.take()
     }
 
     fn entry_of_one(
@@ -289,7 +324,7 @@ impl Connection {
         bytes: usize,
         arena: Option<&Range<usize>>,
     ) -> squeue::Entry {
-        let flags = (SendFlags::NOSIGNAL.bits() | WAIT_ALL) as i32;
+        let flags = self.send_flags() as i32;
         if !self.zero_copy.is_for(bytes) {
             return Send::new(self.target.fd(), start, bytes as u32).flags(flags).build();
         }
@@ -315,7 +350,10 @@ impl Connection {
         } else {
             self.sending = false;
             self.notices += u32::from(cqueue::more(entry.flags()));
-            let Some(frame) = &self.frame else { return Sending::UnderWay };
+            self.quiet = false;
+            let Some(frame) = &mut self.frame else { return Sending::UnderWay };
+            // What is left of it is waited for.
+            frame.patient = false;
             let remains = match answer(entry) {
                 Ok(bytes) => self.cursor.advance(frame, bytes),
                 Err(Errno::INTR | Errno::AGAIN) => true,

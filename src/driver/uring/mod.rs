@@ -15,6 +15,11 @@
 //! connections share; so is watching the waker's eventfd, which is never read: each write is an
 //! edge. This needs Linux 6.0.
 //!
+//! A [patient](Frame::patient) frame is sent quietly: the kernel tries at once, while it takes the
+//! submission, and has nothing to say if all of it went into the socket. So the wait that submits
+//! it goes on until something else happens, the answer for one, and a round trip is one system
+//! call. What is left of a short send is sent as usual.
+//!
 //! Sending without a copy (`kuring.zerocopy`): the frame comes back, in `Sent`, only when the
 //! kernel has let its pages go, which is when the peer has acknowledged them. Until then nothing
 //! else is sent on that connection: it pays off for few large requests over long links only where
@@ -96,6 +101,10 @@ pub struct UringDriver {
     connections: Vec<Option<Connection>>,
     /// What is reported by the next look rather than from a completion.
     reports: VecDeque<Report>,
+    /// Connections with a quiet send, in the order of submission.
+    quiet: Vec<ConnectionId>,
+    /// How many of them are submitted; what the kernel had to say about those is in the queue.
+    tried: usize,
     event: Arc<OwnedFd>,
     /// The addresses of the registered arena.
     arena: Option<Range<usize>>,
@@ -126,6 +135,8 @@ impl UringDriver {
             input,
             connections: Vec::new(),
             reports: VecDeque::with_capacity(16),
+            quiet: Vec::with_capacity(16),
+            tried: 0,
             event,
             arena,
             modes,
@@ -199,6 +210,9 @@ impl UringDriver {
                         let report = Report::Sent { connection: id, frame, complete: true };
                         self.reports.push_back(report);
                     }
+                    if connection.quiet {
+                        self.quiet.push(id);
+                    }
                     handle(Event::Connected(id));
                     reported = true;
                 }
@@ -230,6 +244,27 @@ impl UringDriver {
         }
         self.settle(id);
         self.deliver(handle) || reported
+    }
+
+    /// Reports the quiet sends that went through: all that were tried and have not said otherwise
+    /// in the completions, which have been taken. Whether there were any.
+    fn conclude(&mut self, handle: &mut dyn FnMut(Event<'_>)) -> bool {
+        let mut reported = false;
+        while self.tried > 0 {
+            self.tried -= 1;
+            let id = self.quiet.remove(0);
+            let found = find(&mut self.connections, id);
+            let Some(frame) = found.and_then(Connection::conclude) else { continue };
+            self.settle(id);
+            handle(Event::Sent { connection: id, frame, complete: true });
+            reported = true;
+        }
+        self.deliver(handle) || reported
+    }
+
+    fn has_quiet_end(&mut self) -> bool {
+        let Self { quiet, connections, .. } = self;
+        quiet.iter().any(|&id| find(connections, id).is_some_and(|found| found.is_ending()))
     }
 
     /// If the connection is ending: gives its frame back, and closes it, as far as the kernel is
@@ -296,6 +331,9 @@ impl Driver for UringDriver {
             return self.reports.push_back(Report::Sent { connection: id, frame, complete: false });
         };
         let sending = connection.send(frame, self.arena.as_ref(), &mut self.ring);
+        if connection.quiet {
+            self.quiet.push(id);
+        }
         if let Sending::Done(frame) = sending {
             self.reports.push_back(Report::Sent { connection: id, frame, complete: true });
         }
@@ -326,9 +364,16 @@ impl Driver for UringDriver {
             } else if self.ring.has_queued() || self.ring.has_deferred() {
                 self.ring.enter(0, None);
             }
+            if self.tried < self.quiet.len() && self.ring.is_settled() {
+                self.tried = self.quiet.len();
+            }
             reported |= self.reap(handle);
             // Without a deadline that has passed, completions of no interest end nothing.
-            if reported || over && rest.is_some() {
+            let over = over && rest.is_some();
+            if reported || over || self.has_quiet_end() {
+                reported |= self.conclude(handle);
+            }
+            if reported || over {
                 return;
             }
         }

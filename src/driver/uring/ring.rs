@@ -96,6 +96,7 @@ pub(super) struct Ring {
     /// Refers to `ring`: the registered descriptor of the ring is known to this value only.
     submitter: ManuallyDrop<Submitter<'static>>,
     backlog: VecDeque<squeue::Entry>,
+    sqpoll: bool,
     /// Never read: keeps the registered memory good.
     _input: Rc<Input>,
     _arena: Option<Arc<BufferPool>>,
@@ -130,6 +131,7 @@ impl Ring {
             ring,
             submitter: ManuallyDrop::new(ring.submitter()),
             backlog: VecDeque::with_capacity(ENTRIES as usize),
+            sqpoll: modes.sqpoll,
             _input: Rc::clone(input),
             _arena: None,
         };
@@ -228,6 +230,11 @@ impl Ring {
         unsafe { self.push(entry.flags(flags).user_data(mark)) };
     }
 
+    /// Whether what is queued is submitted by [`Self::enter`], and by nothing else.
+    pub(super) fn submits_itself(&self) -> bool {
+        !self.sqpoll
+    }
+
     /// Whether an operation waits for being submitted.
     pub(super) fn has_queued(&mut self) -> bool {
         !self.submission().is_empty() || !self.backlog.is_empty()
@@ -267,6 +274,12 @@ impl Ring {
             // Completions were dropped, which NODROP rules out, or the ring is not one.
             _ => panic!("io_uring_enter on a ring of its own: {error}"),
         }
+    }
+
+    /// Whether everything that was queued has been looked at by the kernel, and all that it had to
+    /// say about it is in the queue.
+    pub(super) fn is_settled(&mut self) -> bool {
+        !self.has_queued() && !self.submission().cq_overflow()
     }
 
     /// Completions that are there.
