@@ -1,24 +1,18 @@
 //! All contenders against one broker, interleaved, each run a process of its own.
 //!
 //! Rounds go A B C, C B A, A B C, …, so that a machine that grows slower or faster meanwhile
-//! treats all alike. Ratios are taken within a round, then their median.
+//! treats all alike. Ratios are taken within a round, then their median. A client that fails is
+//! named with its failure, and the others go on.
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use clap::Args;
+use compare_measure::{Mode, Outcome};
 
-use crate::Outcome;
-use crate::cost;
-use crate::real_kafka::Cluster;
-use crate::run::Report;
-use crate::table::{self, Row};
-
-/// CPU of the client when pinned; the null broker gets the other.
-const CLIENT_CPU: usize = 0;
-const BROKER_CPU: usize = 1;
+use crate::arena::{self, Arena, BROKER_CPU, CLIENT_CPU, Choice};
+use crate::contenders::{CONTENDERS, Contender};
+use crate::results::{self, Cell, Part, Row};
+use crate::table;
 
 /// What is compared, when and how often.
 #[derive(Args, Clone, Debug)]
@@ -26,15 +20,37 @@ pub(crate) struct Options {
     /// Rounds; each contender runs once in each.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Records of a run; without it 10 million, 2 million for records of 512 bytes or more.
+    /// What is measured, in this order.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Mode::Throughput])]
+    modes: Vec<Mode>,
+    /// Records of a throughput run; without it 10 million, 2 million from 512 bytes up, 300,000
+    /// from 8 KiB up. The slowest clients get a quarter.
     #[arg(long)]
     records: Option<u64>,
-    /// Record sizes, in bytes.
+    /// Divides the records of every throughput run, for brokers that keep them.
+    #[arg(long, default_value_t = 1)]
+    divide_records: u64,
+    /// Record sizes of the throughput runs, in bytes; the latencies are of the first.
     #[arg(long, value_delimiter = ',', default_values_t = [100, 1024])]
     sizes: Vec<usize>,
-    /// Partitions of the topic.
+    /// Partitions of the topic in the throughput runs; the latencies are with the first.
+    #[arg(long, value_delimiter = ',', default_values_t = [10])]
+    partitions: Vec<u32>,
+    /// Round trips that are measured, after a tenth as many.
+    #[arg(long, default_value_t = 20_000)]
+    round_trips: u64,
+    /// Records a second of the open loop.
+    #[arg(long, value_delimiter = ',', default_values_t = [10_000, 100_000, 1_000_000])]
+    rates: Vec<u64>,
+    /// Records a second while the calls of send are timed.
+    #[arg(long, default_value_t = 100_000)]
+    send_rate: u64,
+    /// Seconds of each schedule, after one of warm-up.
     #[arg(long, default_value_t = 10)]
-    partitions: u32,
+    duration: u64,
+    /// linger.ms of the open loop and of the timed sends.
+    #[arg(long, default_value_t = 0)]
+    latency_linger: u64,
     /// Contenders by name; without it all.
     #[arg(long, value_delimiter = ',')]
     contenders: Vec<String>,
@@ -44,6 +60,12 @@ pub(crate) struct Options {
     /// Leave client and null broker to the kernel's scheduler.
     #[arg(long)]
     unpinned: bool,
+    /// Everything once with few records, to see that it works; no figure of it means anything.
+    #[arg(long)]
+    quick: bool,
+    /// Folder for comparison.md, comparison.json and the charts.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// The `kuring` binary whose `sink` is the null broker; without it the workspace's release
     /// build, and where there is none the null broker of this harness.
     #[arg(long)]
@@ -59,286 +81,238 @@ pub(crate) struct Options {
     broker_pid: Option<u32>,
 }
 
-/// One client in one configuration.
-pub(crate) struct Contender {
-    pub(crate) name: &'static str,
-    pub(crate) about: &'static str,
-    arguments: &'static [&'static str],
-}
-
-const CONTENDERS: [Contender; 8] = [
-    Contender {
-        name: "kuring",
-        about: "defaults (batch.size 16384), deliveries dropped",
-        arguments: &["--client", "kuring"],
-    },
-    Contender {
-        name: "kuring-deliveries",
-        about: "defaults, every delivery kept and looked at",
-        arguments: &["--client", "kuring", "--deliveries"],
-    },
-    Contender {
-        name: "kuring-1m",
-        about: "batch.size 1 MiB, deliveries dropped",
-        arguments: &["--client", "kuring", "--batch-size", "1048576"],
-    },
-    Contender {
-        name: "librdkafka",
-        about: "BaseProducer, its default batch.size (1 MB)",
-        arguments: &["--client", "librdkafka"],
-    },
-    Contender {
-        name: "librdkafka-16k",
-        about: "BaseProducer, batch.size 16384",
-        arguments: &["--client", "librdkafka", "--batch-size", "16384"],
-    },
-    Contender {
-        name: "librdkafka-1m",
-        about: "BaseProducer, batch.size 1 MiB",
-        arguments: &["--client", "librdkafka", "--batch-size", "1048576"],
-    },
-    Contender {
-        name: "wall",
-        about: "encode, checksum, write; 10 x 16 KiB a request",
-        arguments: &["--client", "wall"],
-    },
-    Contender {
-        name: "wall-send",
-        about: "write the same requests again",
-        arguments: &["--client", "wall-send"],
-    },
-];
-
-/// Who the others are set against.
-const SUBJECT: &str = "kuring";
-
-/// One run, and what the broker spent on it.
-pub(crate) struct Sample {
-    pub(crate) report: Report,
-    pub(crate) broker_cpu: Option<Duration>,
-    /// CPUs that everyone else kept busy meanwhile; above a tenth, the figures are noise.
-    pub(crate) others_busy: f64,
+/// Records and rates that show that everything works, and nothing else.
+fn quick(options: &Options) -> Options {
+    Options {
+        rounds: 1,
+        modes: vec![Mode::Throughput, Mode::Rtt, Mode::OpenLoop, Mode::SendLatency],
+        records: options.records.or(Some(100_000)),
+        round_trips: 500,
+        rates: vec![10_000],
+        send_rate: 10_000,
+        duration: 1,
+        ..options.clone()
+    }
 }
 
 /// Runs everything and prints Markdown.
 pub(crate) fn print(options: &Options) -> Outcome<()> {
-    let contenders = chosen(options)?;
-    let arena = Arena::open(options)?;
-    println!("{}", arena.heading(options));
-    for &size in &options.sizes {
-        let rows = measure(options, &arena, &contenders, size)?;
-        println!("{}", table::costs(size, options.real_kafka.is_some(), &rows));
-        println!("{}", table::ratios(SUBJECT, &rows));
-        println!("{}", table::quiet(&rows));
+    let quick = options.quick.then(|| quick(options));
+    let options = quick.as_ref().unwrap_or(options);
+    let choice = options.choice()?;
+    let (contenders, left_out) = options.present(&choice)?;
+    let mut part = Part {
+        place: if options.real_kafka.is_some() { "real" } else { "null" }.into(),
+        heading: options.heading(&choice),
+        machine: table::machine(),
+        commit: table::commit(),
+        rounds: options.rounds,
+        left_out,
+        cells: Vec::new(),
+    };
+    println!("{}", table::part(&part));
+    for mut cell in options.cells() {
+        options.measure(&choice, &contenders, &mut cell)?;
+        println!("{}", table::cell(&cell, part.is_real()));
+        part.cells.push(cell);
+        // After each cell, so that a run that is stopped has left what it found.
+        options.out.as_ref().map(|out| results::publish(out, &part)).transpose()?;
     }
+    println!("{}", table::settings(std::slice::from_ref(&part)));
     Ok(())
 }
 
-fn chosen(options: &Options) -> Outcome<Vec<&'static Contender>> {
-    let known: Vec<_> = CONTENDERS.iter().map(|contender| contender.name).collect();
-    if let Some(name) = options.contenders.iter().find(|name| !known.contains(&name.as_str())) {
-        return Err(format!("no contender {name}; there are {}", known.join(", ")).into());
-    }
-    let wanted = |contender: &&Contender| {
-        let real = options.real_kafka.is_some() && contender.name.starts_with("wall");
-        let left_out = real || (cfg!(not(feature = "kuring")) && contender.name.starts_with("ku"));
-        match options.contenders.is_empty() {
-            true => !left_out,
-            false => options.contenders.iter().any(|name| name == contender.name),
+impl Options {
+    fn choice(&self) -> Outcome<Choice> {
+        if let Some(bootstrap) = &self.real_kafka {
+            return Ok(Choice::Real { bootstrap: bootstrap.clone(), broker: self.broker_pid });
         }
-    };
-    Ok(CONTENDERS.iter().filter(wanted).collect())
-}
-
-fn measure(
-    options: &Options,
-    arena: &Arena,
-    contenders: &[&'static Contender],
-    size: usize,
-) -> Outcome<Vec<Row>> {
-    let row = |&contender: &&'static Contender| Row { contender, samples: Vec::new() };
-    let mut rows: Vec<Row> = contenders.iter().map(row).collect();
-    let count = rows.len();
-    if options.real_kafka.is_some() {
-        // A JVM is slow at first; nobody should be measured while it learns.
-        contenders.first().map(|first| arena.run(options, first, size)).transpose()?;
+        Ok(match (&self.sink, arena::workspace_binary()) {
+            (Some(binary), _) => Choice::Sink(binary.clone()),
+            (None, Some(binary)) if !self.own_null_broker => Choice::Sink(binary),
+            _ => Choice::Own,
+        })
     }
-    for round in 0..options.rounds {
-        for turn in 0..count {
-            let index = if round % 2 == 0 { turn } else { count - 1 - turn };
-            let sample = arena.run(options, rows[index].contender, size)?;
-            let report = &sample.report;
-            eprintln!(
-                "{size} B, round {} of {}: {:<18} {:>6.2} M records/s, {:>5.0} ns each, \
-                 {:.1} CPUs busy with others",
-                round + 1,
-                options.rounds,
-                rows[index].contender.name,
-                report.records_per_sec / 1e6,
-                report.cpu_ns_per_record,
-                sample.others_busy,
-            );
-            rows[index].samples.push(sample);
-        }
+
+    fn pinned(&self) -> bool {
+        !self.unpinned && self.real_kafka.is_none()
     }
-    Ok(rows)
-}
 
-/// Where the runs take place.
-enum Arena {
-    Null { broker: Broker, name: String, partitions: u32 },
-    Real { cluster: Cluster, bootstrap: String },
-}
-
-impl Arena {
-    fn open(options: &Options) -> Outcome<Self> {
-        if let Some(bootstrap) = &options.real_kafka {
-            let cluster = Cluster::connect(bootstrap)?;
-            return Ok(Self::Real { cluster, bootstrap: bootstrap.clone() });
-        }
-        let (binary, subcommand) = match (&options.sink, workspace_binary()) {
-            (Some(binary), _) => (binary.clone(), "sink"),
-            (None, Some(binary)) if !options.own_null_broker => (binary, "sink"),
-            _ => (std::env::current_exe()?, "null-broker"),
+    fn heading(&self, choice: &Choice) -> String {
+        let pins = match self.pinned() {
+            true => format!("client on CPU {CLIENT_CPU}, broker on CPU {BROKER_CPU}"),
+            false => "nothing pinned".to_owned(),
         };
-        let broker = Broker::start(&binary, subcommand, options)?;
-        let name = if subcommand == "sink" { "kuring sink" } else { "the harness's null broker" };
-        Ok(Self::Null { broker, name: name.into(), partitions: options.partitions })
-    }
-
-    fn heading(&self, options: &Options) -> String {
-        let place = match self {
-            Self::Null { name, partitions, .. } => {
-                let pins = match options.unpinned {
-                    true => "nothing pinned".to_owned(),
-                    false => format!("client on CPU {CLIENT_CPU}, broker on CPU {BROKER_CPU}"),
-                };
-                format!("null broker ({name}), {pins}, {partitions} partitions")
-            }
-            Self::Real { .. } => {
-                format!("real Kafka, nothing pinned, a new topic a run, {}", options.partitions)
-                    + " partitions"
-            }
+        let place = match choice {
+            Choice::Sink(_) => format!("Null broker (`kuring sink`), {pins}"),
+            Choice::Own => format!("Null broker (the harness's own), {pins}"),
+            Choice::Real { .. } => "Real Kafka, nothing pinned, a new topic for each run".into(),
         };
-        format!(
-            "{place}. acks=all, idempotent, linger 5 ms, no key, no compression. {} rounds; \
-             medians (min–max). Kuring {}, librdkafka {}; {}.\n",
-            options.rounds,
-            table::commit(),
-            crate::librdkafka::version(),
-            table::machine(),
-        )
+        format!("{place}. acks=all, idempotent where the client is, no key, no compression")
     }
 
-    fn run(&self, options: &Options, contender: &Contender, size: usize) -> Outcome<Sample> {
-        let mut command = Command::new(std::env::current_exe()?);
-        let records = options.records.unwrap_or(match size {
+    /// Those that were asked for and work here; and why the others do not.
+    fn present(&self, choice: &Choice) -> Outcome<(Vec<&'static Contender>, Vec<String>)> {
+        let known: Vec<_> = CONTENDERS.iter().map(|contender| contender.name).collect();
+        if let Some(name) = self.contenders.iter().find(|name| !known.contains(&name.as_str())) {
+            return Err(format!("no contender {name}; there are {}", known.join(", ")).into());
+        }
+        let wanted = |contender: &&Contender| {
+            let here = self.real_kafka.is_none() || !contender.is_wall();
+            let asked = self.contenders.iter().any(|name| name == contender.name);
+            asked || (self.contenders.is_empty() && here)
+        };
+        let arena = Arena::open(choice, self.partitions[0], self.pinned())?;
+        let (mut present, mut left_out) = (Vec::new(), Vec::new());
+        for contender in CONTENDERS.iter().filter(wanted) {
+            let Some(mode) = self.modes.iter().find(|&&mode| contender.runs(mode)) else {
+                continue;
+            };
+            // A few records: whoever cannot send those is not built, or not possible here.
+            let cell = Cell { mode: *mode, ..self.cell(*mode, Some(1_000)) };
+            let arguments = self.arguments(&Self::trial(), contender, &cell)?;
+            match arena.run(contender, &arguments) {
+                Ok(_) => present.push(contender),
+                Err(error) => {
+                    eprintln!("{} is left out: {error}", contender.name);
+                    left_out.push(format!("{}: {error}", contender.name));
+                }
+            }
+        }
+        if present.is_empty() {
+            return Err("no contender works here".into());
+        }
+        Ok((present, left_out))
+    }
+
+    /// The least work of each mode.
+    fn trial() -> Work {
+        Work { records: 1_000, round_trips: 10, duration: 1 }
+    }
+
+    fn cell(&self, mode: Mode, rate: Option<u64>) -> Cell {
+        let (size, partitions) = (self.sizes[0], self.partitions[0]);
+        let scheduled = matches!(mode, Mode::OpenLoop | Mode::SendLatency);
+        let rate = rate.filter(|_| scheduled);
+        Cell { mode, size, partitions, rate, rows: Vec::new() }
+    }
+
+    /// All the work that is asked for, in order.
+    fn cells(&self) -> Vec<Cell> {
+        let mut cells = Vec::new();
+        for &mode in &self.modes {
+            match mode {
+                Mode::Throughput => {
+                    for &partitions in &self.partitions {
+                        let cell = |&size| Cell { size, partitions, ..self.cell(mode, None) };
+                        cells.extend(self.sizes.iter().map(cell));
+                    }
+                }
+                Mode::Rtt => cells.push(self.cell(mode, None)),
+                Mode::OpenLoop => {
+                    cells.extend(self.rates.iter().map(|&rate| self.cell(mode, Some(rate))));
+                }
+                Mode::SendLatency => cells.push(self.cell(mode, Some(self.send_rate))),
+            }
+        }
+        cells
+    }
+
+    fn work(&self, size: usize) -> Work {
+        let records = self.records.unwrap_or(match size {
+            8192.. => 300_000,
             512.. => 2_000_000,
             _ => 10_000_000,
         });
-        command
-            .arg("run")
-            .args(contender.arguments)
-            .args(["--size", &size.to_string(), "--records", &records.to_string()])
-            .args(["--partitions", &options.partitions.to_string()]);
-        for argument in &options.arguments {
+        let records = (records / self.divide_records.max(1)).max(10);
+        Work { records, round_trips: self.round_trips, duration: self.duration }
+    }
+
+    fn measure(
+        &self,
+        choice: &Choice,
+        contenders: &[&'static Contender],
+        cell: &mut Cell,
+    ) -> Outcome<()> {
+        let arena = Arena::open(choice, cell.partitions, self.pinned())?;
+        let here: Vec<_> = contenders.iter().filter(|one| one.runs(cell.mode)).copied().collect();
+        cell.rows = here.iter().map(|contender| row(contender)).collect();
+        let work = self.work(cell.size);
+        if let (Some(_), Some(first)) = (&self.real_kafka, here.first()) {
+            // A JVM is slow at first; nobody should be measured while it learns.
+            drop(arena.run(first, &self.arguments(&work, first, cell)?));
+        }
+        for round in 0..self.rounds {
+            for turn in 0..here.len() {
+                let index = if round % 2 == 0 { turn } else { here.len() - 1 - turn };
+                let arguments = self.arguments(&work, here[index], cell)?;
+                let outcome = arena.run(here[index], &arguments);
+                let row = &mut cell.rows[index];
+                let name = here[index].name;
+                match outcome {
+                    Ok(sample) => {
+                        let line = table::progress(&sample);
+                        eprintln!("round {} of {}: {name:<18} {line}", round + 1, self.rounds);
+                        row.samples.push(sample);
+                    }
+                    Err(error) => {
+                        eprintln!("round {} of {}: {name:<18} {error}", round + 1, self.rounds);
+                        row.failures.push(error.to_string());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a run is told, in words that every program understands.
+    fn arguments(&self, work: &Work, contender: &Contender, cell: &Cell) -> Outcome<Vec<String>> {
+        let mode = cell.mode;
+        let rate = cell.rate.unwrap_or(1);
+        let (measured, usual) = match mode {
+            Mode::Throughput => {
+                let records = work.records / contender.records_divisor;
+                (records - records / 10, records / 10)
+            }
+            Mode::Rtt => (work.round_trips, work.round_trips / 10),
+            Mode::OpenLoop | Mode::SendLatency => (rate * work.duration, rate),
+        };
+        let warm_up = contender.warm_up(mode, usual, measured);
+        let linger = match mode {
+            Mode::Throughput => 5,
+            Mode::Rtt => 0,
+            Mode::OpenLoop | Mode::SendLatency => self.latency_linger,
+        };
+        let mut arguments = vec!["--mode".to_owned(), mode.name().to_owned()];
+        let mut add = |name: &str, value: u64| arguments.extend([name.into(), value.to_string()]);
+        add("--size", cell.size as u64);
+        add("--records", warm_up + measured);
+        add("--warm-up", warm_up);
+        add("--rate", rate);
+        add("--duration", work.duration);
+        add("--linger", linger);
+        for argument in &self.arguments {
             let (name, argument) = argument.split_once(':').ok_or("expected NAME:ARGUMENT")?;
             if name == contender.name {
-                command.arg(argument);
+                arguments.push(argument.to_owned());
             }
         }
-        match self {
-            Self::Null { broker, .. } => {
-                if !options.unpinned {
-                    command.args(["--cpu", &CLIENT_CPU.to_string()]);
-                }
-                command.args(["--bootstrap", &broker.address]);
-                sample(&mut command, Some(broker.process.id()))
-            }
-            Self::Real { cluster, bootstrap } => {
-                let topic = fresh_topic(contender.name);
-                cluster.create(&topic, options.partitions)?;
-                command.args(["--bootstrap", bootstrap, "--topic", &topic]);
-                let sample = sample(&mut command, options.broker_pid)?;
-                let stored = cluster.count(&topic, options.partitions)?;
-                if stored != records {
-                    let name = contender.name;
-                    return Err(format!("{name} sent {records}, {stored} are there").into());
-                }
-                cluster.delete(&topic)?;
-                Ok(sample)
-            }
-        }
+        Ok(arguments)
     }
 }
 
-/// A name nobody used before: contender, process, and a count.
-fn fresh_topic(contender: &str) -> String {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("compare-{contender}-{}-{count}", std::process::id())
+/// How much of each mode.
+struct Work {
+    records: u64,
+    round_trips: u64,
+    duration: u64,
 }
 
-fn sample(command: &mut Command, broker: Option<u32>) -> Outcome<Sample> {
-    let broker_before = broker.map(cost::cpu_of).transpose()?;
-    let (before, began) = (cost::machine_busy()?, cost::now());
-    let output = command.stderr(Stdio::inherit()).output()?;
-    let (busy, wall) = (cost::machine_busy()?.saturating_sub(before), began.elapsed());
-    if !output.status.success() {
-        return Err(format!("{command:?} ended with {}", output.status).into());
-    }
-    let broker_after = broker.map(cost::cpu_of).transpose()?;
-    let broker_cpu = broker_after.zip(broker_before).map(|(after, before)| after - before);
-    let report: Report = serde_json::from_slice(&output.stdout)?;
-    let known =
-        report.cpu_user_s + report.cpu_system_s + broker_cpu.map_or(0.0, |cpu| cpu.as_secs_f64());
-    let others_busy = (busy.as_secs_f64() - known).max(0.0) / wall.as_secs_f64();
-    Ok(Sample { report, broker_cpu, others_busy })
-}
-
-/// The workspace's `kuring`, if it was built.
-fn workspace_binary() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?.parent()?;
-    let target = std::env::var_os("KURING_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
-    Some(target.join("release/kuring")).filter(|binary| binary.is_file())
-}
-
-/// A null broker in a process of its own, killed at the end.
-struct Broker {
-    process: Child,
-    address: String,
-}
-
-impl Broker {
-    fn start(binary: &Path, subcommand: &str, options: &Options) -> Outcome<Self> {
-        let mut command = Command::new(binary);
-        command
-            .args([subcommand, "--listen", "127.0.0.1:0"])
-            .args(["--partitions", &options.partitions.to_string()]);
-        if !options.unpinned {
-            command.args(["--cpu", &BROKER_CPU.to_string()]);
-        }
-        let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-        let output = process.stdout.take().ok_or("no output of the null broker")?;
-        let mut broker = Self { process, address: String::new() };
-        for line in BufReader::new(output).lines() {
-            // It says where it listens, in whatever words, once it does.
-            let line = line?;
-            let address = line.split_ascii_whitespace().find(|word| word.starts_with("127.0."));
-            if let Some(address) = address {
-                broker.address = address.trim_end_matches([',', '.', ';']).into();
-                return Ok(broker);
-            }
-        }
-        Err("the null broker ended without listening".into())
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        // It may have ended on its own; then there is nothing to do.
-        drop(self.process.kill());
-        drop(self.process.wait());
+fn row(contender: &Contender) -> Row {
+    Row {
+        contender: contender.name.into(),
+        about: contender.about.into(),
+        samples: Vec::new(),
+        failures: Vec::new(),
     }
 }

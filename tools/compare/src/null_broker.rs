@@ -11,8 +11,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use clap::Args;
 
-use crate::Outcome;
-use crate::cost;
+use compare_measure::{Outcome, cost};
+
 use crate::wire::{PRODUCE, PRODUCE_VERSION, Put, Reader};
 
 /// Larger than any client here sends.

@@ -14,7 +14,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use crate::Outcome;
+use compare_measure::Outcome;
 
 /// Longest wait for one answer of the cluster.
 const ANSWER_MAX: Duration = Duration::from_secs(30);

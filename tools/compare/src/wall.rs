@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use std::io::{IoSlice, Read, Write};
 use std::net::TcpStream;
 
-use crate::Outcome;
-use crate::run::{Plan, Sender, value};
+use compare_measure::{Outcome, Plan, Sender, value};
+
 use crate::wire::{self, Batch};
 
 /// Requests unanswered at once.

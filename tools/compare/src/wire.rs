@@ -3,7 +3,7 @@
 //! Produce version 7, the last of the plain (not flexible) ones every client here speaks, and
 //! record batch format 2. Bounds: a `Reader` never reads past its slice.
 
-use crate::Outcome;
+use compare_measure::Outcome;
 
 pub(crate) const PRODUCE: i16 = 0;
 pub(crate) const PRODUCE_VERSION: i16 = 7;
@@ -135,6 +135,16 @@ impl Batch {
 
     /// Writes prefix and header, the checksum last.
     pub(crate) fn seal(&mut self, partition: u32, timestamp: i64, sequence: i32) {
+        self.seal_for(partition, timestamp, (1, 0, sequence));
+    }
+
+    /// The same without idempotence: no producer id, no sequence.
+    pub(crate) fn seal_anonymous(&mut self, partition: u32, timestamp: i64) {
+        self.seal_for(partition, timestamp, (-1, -1, -1));
+    }
+
+    fn seal_for(&mut self, partition: u32, timestamp: i64, from: (i64, i16, i32)) {
+        let (producer, epoch, sequence) = from;
         let batch_bytes = self.used - PREFIX_BYTES;
         let mut header = Vec::with_capacity(PREFIX_BYTES + BATCH_HEADER_BYTES);
         header.i32(partition as i32);
@@ -148,8 +158,8 @@ impl Batch {
         header.i32(self.count - 1);
         header.i64(timestamp);
         header.i64(timestamp);
-        header.i64(1); // producer id
-        header.i16(0); // producer epoch
+        header.i64(producer);
+        header.i16(epoch);
         header.i32(sequence);
         header.i32(self.count);
         self.bytes[..header.len()].copy_from_slice(&header);

@@ -16,42 +16,68 @@ const TICK_NANOSECONDS: u64 = 10_000_000;
 
 /// A moment of this process: wall clock and CPU used so far.
 #[derive(Clone, Copy)]
-pub(crate) struct Mark {
+pub struct Mark {
     at: Instant,
     cpu: Duration,
 }
 
 /// What passed between two marks.
 #[derive(Clone, Copy)]
-pub(crate) struct Spent {
-    pub(crate) wall: Duration,
-    pub(crate) cpu: Duration,
+pub struct Spent {
+    /// By the wall clock.
+    pub wall: Duration,
+    /// User and system time of all threads.
+    pub cpu: Duration,
 }
 
 impl Mark {
-    pub(crate) fn now() -> Self {
+    /// This moment.
+    pub fn now() -> Self {
         Self { at: now(), cpu: process_cpu() }
     }
 
-    pub(crate) fn spent(&self) -> Spent {
+    /// What was spent since.
+    pub fn spent(&self) -> Spent {
         Spent { wall: self.at.elapsed(), cpu: process_cpu().saturating_sub(self.cpu) }
     }
 }
 
 /// The only place that reads the wall clock.
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time; this is its one home")]
-pub(crate) fn now() -> Instant {
+pub fn now() -> Instant {
     Instant::now()
 }
 
+/// Nanoseconds of the monotonic clock, for schedules and latencies.
+pub fn now_ns() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Milliseconds of the wall clock, as records carry them.
+pub fn timestamp_ms() -> i64 {
+    let time = clock_gettime(ClockId::Realtime);
+    time.tv_sec * 1_000 + time.tv_nsec / 1_000_000
+}
+
+/// Sleeps until that moment of the monotonic clock.
+pub fn sleep_until(moment_ns: u64) {
+    let time = rustix::time::Timespec {
+        tv_sec: (moment_ns / 1_000_000_000) as i64,
+        tv_nsec: (moment_ns % 1_000_000_000) as i64,
+    };
+    // A signal wakes it early; its caller looks at the clock again anyway.
+    let _ = rustix::thread::clock_nanosleep_absolute(ClockId::Monotonic, &time);
+}
+
 /// CPU time of all threads of this process, those that ended included.
-pub(crate) fn process_cpu() -> Duration {
+pub fn process_cpu() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// User and system CPU of this process.
-pub(crate) fn user_and_system() -> Outcome<(Duration, Duration)> {
+pub fn user_and_system() -> Outcome<(Duration, Duration)> {
     let (user, system) = ticks("/proc/self/stat")?;
     let total = process_cpu().as_secs_f64();
     let share = user as f64 / (user + system).max(1) as f64;
@@ -59,7 +85,7 @@ pub(crate) fn user_and_system() -> Outcome<(Duration, Duration)> {
 }
 
 /// CPU time of another process, to 10 ms.
-pub(crate) fn cpu_of(process: u32) -> Outcome<Duration> {
+pub fn cpu_of(process: u32) -> Outcome<Duration> {
     let (user, system) = ticks(&format!("/proc/{process}/stat"))?;
     Ok(Duration::from_nanos((user + system) * TICK_NANOSECONDS))
 }
@@ -74,7 +100,7 @@ fn ticks(path: &str) -> Outcome<(u64, u64)> {
 }
 
 /// CPU time that the whole machine has spent on anything but idling, stolen time included.
-pub(crate) fn machine_busy() -> Outcome<Duration> {
+pub fn machine_busy() -> Outcome<Duration> {
     let text = fs::read_to_string("/proc/stat")?;
     let fields = text.lines().next().ok_or("an empty /proc/stat")?.split_ascii_whitespace();
     let mut busy = 0;
@@ -88,7 +114,7 @@ pub(crate) fn machine_busy() -> Outcome<Duration> {
 }
 
 /// The largest resident set this process has had, in bytes.
-pub(crate) fn resident_bytes_max() -> Outcome<u64> {
+pub fn resident_bytes_max() -> Outcome<u64> {
     let text = fs::read_to_string("/proc/self/status")?;
     let line = text.lines().find(|line| line.starts_with("VmHWM:")).ok_or("no VmHWM")?;
     let kib: u64 = line.split_ascii_whitespace().nth(1).ok_or("an empty VmHWM")?.parse()?;
@@ -96,7 +122,7 @@ pub(crate) fn resident_bytes_max() -> Outcome<u64> {
 }
 
 /// Pins this thread, and every thread it starts from now on, to one CPU.
-pub(crate) fn pin(cpu: usize) -> Outcome<()> {
+pub fn pin(cpu: usize) -> Outcome<()> {
     let mut set = CpuSet::new();
     set.set(cpu);
     Ok(rustix::thread::sched_setaffinity(None, &set)?)
