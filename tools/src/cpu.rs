@@ -1,4 +1,4 @@
-//! CPU time of threads, and pinning.
+//! CPU time of threads, the memory of the process, and pinning.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -65,6 +65,17 @@ fn ticks(stat: &str) -> Option<(u64, u64)> {
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
+/// The most memory that was resident for this process at one time; 0 where nobody says.
+pub(crate) fn peak_rss_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    high_water_kib(&status).unwrap_or(0) * 1024
+}
+
+fn high_water_kib(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
 /// Pins the calling thread.
 pub(crate) fn pin(cpu: usize) -> io::Result<()> {
     if cpu >= CpuSet::MAX_CPU {
@@ -85,6 +96,13 @@ mod tests {
         let stat = "7 (a) (b) c) S 1 2 3 4 5 6 7 8 9 10 250 33 0 0";
         assert_eq!(ticks(stat), Some((250, 33)));
         assert_eq!(ticks("nonsense"), None);
+    }
+
+    #[test]
+    fn the_peak_memory_is_read_from_its_line() {
+        assert_eq!(high_water_kib("VmPeak:\t 9 kB\nVmHWM:\t  1234 kB\nVmRSS: 7 kB"), Some(1234));
+        assert_eq!(high_water_kib("nonsense"), None);
+        assert!(peak_rss_bytes() > 100_000);
     }
 
     #[test]

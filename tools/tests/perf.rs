@@ -66,6 +66,14 @@ fn json(text: &str) -> BTreeMap<String, String> {
 }
 
 #[test]
+fn a_run_spreads_over_all_of_its_own_brokers() {
+    let output = perf(&["--num-records", "20000", "--brokers", "20", "--partitions", "100"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let (count, _, _) = final_line(stdout(&output).lines().next().unwrap(), "");
+    assert_eq!(count, 20_000.0);
+}
+
+#[test]
 fn a_run_against_its_own_broker_prints_the_classic_line_and_json_that_adds_up() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().to_str().unwrap();
@@ -93,6 +101,7 @@ fn a_run_against_its_own_broker_prints_the_classic_line_and_json_that_adds_up() 
         "latency_us_p99",
         "latency_us_p999",
         "mb_per_sec",
+        "peak_rss_bytes",
         "records",
         "records_per_sec",
         "requests",
@@ -115,6 +124,7 @@ fn a_run_against_its_own_broker_prints_the_classic_line_and_json_that_adds_up() 
     assert!(value("requests") >= 1.0 && value("batches") >= value("requests"));
     assert!(value("bytes_out") > 20_000.0 * 200.0);
     assert!(value("shards") >= 1.0);
+    assert!(value("peak_rss_bytes") > 1e6);
     assert!(!json["driver"].is_empty());
 }
 

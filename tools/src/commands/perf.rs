@@ -76,6 +76,9 @@ pub struct PerfArgs {
     /// Partitions of the built-in null broker's topic.
     #[arg(long, value_name = "N", default_value_t = 10)]
     partitions: usize,
+    /// Brokers that the built-in null broker is.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    brokers: usize,
     /// Pin the built-in null broker to this CPU.
     #[arg(long, value_name = "C")]
     sink_cpu: Option<usize>,
@@ -169,6 +172,7 @@ fn payloads(args: &PerfArgs) -> io::Result<Payloads> {
 
 fn start_sink(args: &PerfArgs) -> io::Result<SinkHandle> {
     let sink = Sink::start(&SinkOptions {
+        brokers: args.brokers,
         partitions: args.partitions,
         cpu: args.sink_cpu,
         ..SinkOptions::default()

@@ -18,6 +18,9 @@ pub struct SinkArgs {
     /// Address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:9092", value_name = "HOST:PORT")]
     listen: String,
+    /// Be so many brokers, on the same port of the addresses from --listen's on.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    brokers: usize,
     /// Partitions of every topic.
     #[arg(long, default_value_t = 10, value_name = "N")]
     partitions: usize,
@@ -47,6 +50,7 @@ pub fn run(args: SinkArgs) -> io::Result<ExitCode> {
     }
     let sink = Sink::start(&SinkOptions {
         listen: args.listen,
+        brokers: args.brokers,
         partitions: args.partitions,
         cpu: args.cpu,
         delay: args.delay,

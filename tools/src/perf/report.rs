@@ -36,6 +36,8 @@ pub struct Outcome {
     /// Of the client's threads: the process's without the built-in broker's.
     pub(super) cpu: CpuTime,
     pub(super) allocations_steady: u64,
+    /// The most memory that the process ever had, a built-in broker's included.
+    pub(super) peak_rss_bytes: u64,
     pub(super) figures: ProducerFigures,
     /// Why sending stopped before its end.
     pub(super) stopped_by: Option<String>,
@@ -128,13 +130,14 @@ impl Outcome {
         let _ = write!(
             text,
             "\n{}\nclient CPU {:.3} s user, {:.3} s system, {:.1} ns per record; \
-             {} heap allocations in the steady state\n\
+             {} heap allocations in the steady state; peak memory {:.1} MiB\n\
              {} requests, {} batches, {} bytes; driver {}, shards {}",
             fine_line(&self.stats.all),
             self.cpu.user.as_secs_f64(),
             self.cpu.system.as_secs_f64(),
             self.cpu_nanos_per_record(),
             self.allocations_steady,
+            self.peak_rss_bytes as f64 / 1_048_576.0,
             figures.requests,
             figures.batches,
             figures.bytes_out,
@@ -176,6 +179,7 @@ impl Outcome {
             ("driver", format!("{:?}", self.figures.driver)),
             ("shards", self.figures.shards.to_string()),
             ("allocations_steady", self.allocations_steady.to_string()),
+            ("peak_rss_bytes", self.peak_rss_bytes.to_string()),
         ];
         let lines: Vec<_> =
             numbers.iter().map(|(key, value)| format!("  \"{key}\": {value}")).collect();

@@ -95,6 +95,7 @@ pub fn run(run: &Run<'_>) -> io::Result<Outcome> {
         steady_elapsed: steady_since.map(|since| end.saturating_duration_since(since)),
         cpu,
         allocations_steady: sent.iter().filter_map(|it| it.allocations).max().unwrap_or(0),
+        peak_rss_bytes: crate::cpu::peak_rss_bytes(),
         figures: figures(run.producer),
         stopped_by: stopped_by.map(ToString::to_string),
     })

@@ -28,8 +28,8 @@ const ANNOUNCED: [(i16, i16, i16); 6] = [
     (INIT_PRODUCER_ID, 0, 5),
 ];
 
-/// The node id of the only broker.
-const NODE: i32 = 1;
+/// The node id of the first broker; the others count up.
+const FIRST_NODE: i32 = 1;
 /// A request may ask for thousands of topics; what it gets back is bounded all the same.
 pub(crate) const ANSWER_BYTES_MAX: usize = 16 << 20;
 
@@ -100,7 +100,12 @@ pub(crate) fn init_producer_id(version: i16, producer_id: i64, out: &mut Vec<u8>
     writer.tags();
 }
 
-/// FindCoordinator: this broker, whatever the key.
+/// The node that leads a partition: they take turns.
+fn leader_of(partition: usize, brokers: usize) -> i32 {
+    FIRST_NODE + i32::try_from(partition % brokers).expect("there are few brokers")
+}
+
+/// FindCoordinator: the first broker, whatever the key.
 pub(crate) fn find_coordinator(
     reader: &mut Reader<'_>,
     version: i16,
@@ -121,7 +126,7 @@ pub(crate) fn find_coordinator(
         if version >= 1 {
             writer.null_string();
         }
-        writer.i32(NODE);
+        writer.i32(FIRST_NODE);
         writer.string(&host);
         writer.i32(i32::from(address.port()));
         writer.tags();
@@ -133,7 +138,7 @@ pub(crate) fn find_coordinator(
     writer.count(count);
     for _ in 0..count {
         writer.string(reader.string(flexible)?);
-        writer.i32(NODE);
+        writer.i32(FIRST_NODE);
         writer.string(&host);
         writer.i32(i32::from(address.port()));
         writer.i16(NO_ERROR);
@@ -166,10 +171,11 @@ fn read_asked<'a>(reader: &mut Reader<'a>, version: i16) -> Result<Asked<'a>, Wi
     Ok(asked)
 }
 
-/// Metadata: this broker leads every partition of every topic.
+/// Metadata: the brokers lead the partitions of every topic in turn.
 pub(crate) struct Metadata<'a> {
     pub(crate) version: i16,
-    pub(crate) address: SocketAddr,
+    /// Where the brokers listen, at least one.
+    pub(crate) brokers: &'a [SocketAddr],
     pub(crate) topics: &'a mut Topics,
     /// A topic is made by its first request, which is answered as a broker does that creates
     /// topics: unknown so far.
@@ -222,19 +228,21 @@ impl Metadata<'_> {
         if self.version >= 3 {
             writer.i32(0); // throttle
         }
-        writer.count(1);
-        writer.i32(NODE);
-        writer.string(&self.address.ip().to_string());
-        writer.i32(i32::from(self.address.port()));
-        if self.version >= 1 {
-            writer.null_string(); // rack
+        writer.count(self.brokers.len());
+        for (address, node) in self.brokers.iter().zip(FIRST_NODE..) {
+            writer.i32(node);
+            writer.string(&address.ip().to_string());
+            writer.i32(i32::from(address.port()));
+            if self.version >= 1 {
+                writer.null_string(); // rack
+            }
+            writer.tags();
         }
-        writer.tags();
         if self.version >= 2 {
             writer.string("kuring-sink");
         }
         if self.version >= 1 {
-            writer.i32(NODE); // controller
+            writer.i32(FIRST_NODE); // controller
         }
     }
 
@@ -293,13 +301,14 @@ impl Metadata<'_> {
     fn write_partition(&self, writer: &mut Writer<'_>, partition: usize) {
         writer.i16(NO_ERROR);
         writer.i32(i32::try_from(partition).expect("partition counts are i32 on the wire"));
-        writer.i32(NODE);
+        let leader = leader_of(partition, self.brokers.len());
+        writer.i32(leader);
         if self.version >= 7 {
             writer.i32(0); // leader epoch
         }
         for _ in ["replicas", "in sync"] {
             writer.count(1);
-            writer.i32(NODE);
+            writer.i32(leader);
         }
         if self.version >= 5 {
             writer.count(0); // offline

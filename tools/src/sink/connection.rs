@@ -379,19 +379,22 @@ fn answer_whole(
     out: &mut Vec<u8>,
 ) -> Result<(), WireError> {
     let mut reader = Reader::new(body);
+    // A single broker is where its client found it, whatever address it listens on.
+    let own = [address];
+    let brokers = if broker.addresses.len() > 1 { &broker.addresses[..] } else { &own[..] };
     match head.api {
         answers::API_VERSIONS => answers::api_versions(head.version, out),
         answers::METADATA => {
             let mut metadata = Metadata {
                 version: head.version,
-                address,
+                brokers,
                 topics: &mut broker.topics,
                 first_is_unknown: broker.first_is_unknown,
             };
             metadata.answer(&mut reader, body.len(), out)?;
         }
         answers::FIND_COORDINATOR => {
-            answers::find_coordinator(&mut reader, head.version, address, body.len(), out)?;
+            answers::find_coordinator(&mut reader, head.version, brokers[0], body.len(), out)?;
         }
         _ => {
             let producer_id = broker.next_producer_id;

@@ -17,7 +17,7 @@ mod wire;
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
@@ -36,6 +36,9 @@ use verify::Sequences;
 pub struct SinkOptions {
     /// Where it listens; port 0 takes a free one.
     pub listen: String,
+    /// How many brokers it is, at least 1: the others listen on the same port of the addresses
+    /// behind the first one's. They lead the partitions in turn.
+    pub brokers: usize,
     /// Partitions of every topic, at least 1.
     pub partitions: usize,
     /// The CPU its thread is pinned to.
@@ -53,6 +56,7 @@ impl Default for SinkOptions {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:0".into(),
+            brokers: 1,
             partitions: 10,
             cpu: None,
             delay: Duration::ZERO,
@@ -149,6 +153,8 @@ impl fmt::Display for Totals {
 
 /// What the connections of one broker share.
 struct Broker {
+    /// Where it listens.
+    addresses: Vec<SocketAddr>,
     topics: Topics,
     sequences: Sequences,
     next_producer_id: i64,
@@ -159,8 +165,9 @@ struct Broker {
 }
 
 impl Broker {
-    fn new(options: &SinkOptions) -> Self {
+    fn new(options: &SinkOptions, addresses: Vec<SocketAddr>) -> Self {
         Self {
+            addresses,
             topics: Topics::new(options.partitions),
             sequences: Sequences::default(),
             next_producer_id: 1000,
@@ -197,20 +204,14 @@ impl Sink {
                 options.partitions
             )));
         }
-        let listen = options.listen.as_str();
-        let listener = listen
-            .to_socket_addrs()
-            .and_then(|mut addresses| {
-                let first = addresses.next().ok_or_else(|| invalid("no address".to_owned()))?;
-                TcpListener::bind(first)
-            })
-            .map_err(|error| {
-                io::Error::new(error.kind(), format!("listen on {listen}: {error}"))
-            })?;
-        let address = listener.local_addr()?;
+        let listeners = listeners(options)?;
+        let addresses = listeners.iter().map(TcpListener::local_addr);
+        let addresses: Vec<_> = addresses.collect::<io::Result<_>>()?;
+        let address = addresses[0];
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let (commands, receiver) = channel();
-        let server = Server::new(listener, Broker::new(options), Arc::clone(&wake), receiver)?;
+        let broker = Broker::new(options, addresses);
+        let server = Server::new(listeners, broker, Arc::clone(&wake), receiver)?;
         let (started, is_started) = channel();
         let cpu = options.cpu;
         let thread = std::thread::Builder::new().name("kuring-sink".into()).spawn(move || {
@@ -224,6 +225,43 @@ impl Sink {
         is_started.recv().map_err(|_| io::Error::other("the sink's thread ended at once"))??;
         Ok(SinkHandle { address, wake, commands, thread: Some(thread) })
     }
+}
+
+/// The most brokers that one sink can be: as many as it has descriptors for, and their clients too.
+const BROKERS_MAX: usize = 250;
+
+fn listeners(options: &SinkOptions) -> io::Result<Vec<TcpListener>> {
+    let named = |listen: &dyn fmt::Display, error: io::Error| {
+        io::Error::new(error.kind(), format!("listen on {listen}: {error}"))
+    };
+    let found = options.listen.to_socket_addrs().and_then(|mut addresses| {
+        let first = addresses.next().ok_or_else(|| invalid("no address".to_owned()))?;
+        TcpListener::bind(first)
+    });
+    let first = found.map_err(|error| named(&options.listen, error))?;
+    let SocketAddr::V4(address) = first.local_addr()? else {
+        return if options.brokers == 1 { Ok(vec![first]) } else { Err(several(options)) };
+    };
+    if !(1..=BROKERS_MAX).contains(&options.brokers)
+        || options.brokers > 1 && address.ip().is_unspecified()
+    {
+        return Err(several(options));
+    }
+    let mut listeners = vec![first];
+    for number in 1..options.brokers {
+        let ip = Ipv4Addr::from(address.ip().to_bits() + number as u32);
+        let next = SocketAddr::from((ip, address.port()));
+        listeners.push(TcpListener::bind(next).map_err(|error| named(&next, error))?);
+    }
+    Ok(listeners)
+}
+
+fn several(options: &SinkOptions) -> io::Error {
+    invalid(format!(
+        "{} brokers at {}: 1 to {BROKERS_MAX} are possible, and more than one only from an IPv4 \
+         address on, such as 127.0.0.1",
+        options.brokers, options.listen
+    ))
 }
 
 fn invalid(text: String) -> io::Error {

@@ -22,8 +22,9 @@ use crate::cpu::CpuTime;
 /// Below the 1024 descriptors a process usually may open.
 const CONNECTIONS_MAX: usize = 900;
 const EVENTS_MAX: usize = 64;
-const LISTENER: u64 = u64::MAX;
-const WAKE: u64 = u64::MAX - 1;
+const WAKE: u64 = u64::MAX;
+/// From here on tokens are those of the listeners.
+const LISTENERS: u64 = 1 << 32;
 
 /// What the handle asks of the thread.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ struct Slot {
 
 pub(super) struct Server {
     epoll: OwnedFd,
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     wake: Arc<OwnedFd>,
     commands: Receiver<Command>,
     slots: Vec<Option<Slot>>,
@@ -48,17 +49,19 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new(
-        listener: TcpListener,
+        listeners: Vec<TcpListener>,
         broker: Broker,
         wake: Arc<OwnedFd>,
         commands: Receiver<Command>,
     ) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let readable = epoll::EventFlags::IN;
-        epoll::add(&epoll, &listener, epoll::EventData::new_u64(LISTENER), readable)?;
+        for (listener, token) in listeners.iter().zip(LISTENERS..) {
+            listener.set_nonblocking(true)?;
+            epoll::add(&epoll, listener, epoll::EventData::new_u64(token), readable)?;
+        }
         epoll::add(&epoll, &wake, epoll::EventData::new_u64(WAKE), readable)?;
-        Ok(Self { epoll, listener, wake, commands, slots: Vec::new(), broker })
+        Ok(Self { epoll, listeners, wake, commands, slots: Vec::new(), broker })
     }
 
     /// Serves until it is told to stop.
@@ -74,12 +77,12 @@ impl Server {
             for event in &events {
                 let (token, flags) = (event.data, event.flags);
                 match token.u64() {
-                    LISTENER => self.accept()?,
                     WAKE => {
                         if self.obey() {
                             return Ok(self.report());
                         }
                     }
+                    listener @ LISTENERS.. => self.accept((listener - LISTENERS) as usize)?,
                     index => self.serve(index as usize, flags),
                 }
             }
@@ -100,9 +103,9 @@ impl Server {
         Some(Timespec::try_from(wait).expect("a delay fits a timespec"))
     }
 
-    fn accept(&mut self) -> io::Result<()> {
+    fn accept(&mut self, listener: usize) -> io::Result<()> {
         loop {
-            let stream = match self.listener.accept() {
+            let stream = match self.listeners[listener].accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 // The peer is gone already, or descriptors are short: serve those who are here.

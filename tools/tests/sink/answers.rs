@@ -71,6 +71,24 @@ fn metadata_0_to_13_says_that_every_topic_exists_and_is_led_here() {
 }
 
 #[test]
+fn several_brokers_listen_side_by_side_and_lead_the_partitions_in_turn() {
+    let sink = start(SinkOptions { brokers: 3, partitions: 7, ..SinkOptions::default() });
+    let port = i32::from(sink.address().port());
+    for number in 1..=3 {
+        let address = format!("127.0.0.{number}:{port}").parse().unwrap();
+        let mut client = Client::connect_to(address);
+        let asked = MetadataRequestTopic::default().with_name(Some(topic_name("events")));
+        let request = MetadataRequest::default().with_topics(Some(vec![asked]));
+        let answer = client.call(&request, 12);
+        let hosts: Vec<_> = answer.brokers.iter().map(|it| (it.host.as_str(), it.port)).collect();
+        assert_eq!(hosts, [("127.0.0.1", port), ("127.0.0.2", port), ("127.0.0.3", port)]);
+        let ids: Vec<_> = answer.brokers.iter().map(|it| it.node_id.0).collect();
+        let leaders = answer.topics[0].partitions.iter().map(|it| it.leader_id.0);
+        assert_eq!((ids, leaders.collect()), (vec![1, 2, 3], vec![1, 2, 3, 1, 2, 3, 1]));
+    }
+}
+
+#[test]
 fn metadata_by_id_finds_the_name_and_an_unknown_id_has_its_error() {
     let sink = verifying();
     let mut client = Client::connect(&sink);

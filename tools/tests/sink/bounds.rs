@@ -211,6 +211,11 @@ fn wrong_options_are_errors_that_say_so() {
     let error = |options| Sink::start(&options).unwrap_err().to_string();
     let text = error(SinkOptions { partitions: 0, ..SinkOptions::default() });
     assert!(text.contains("0 partitions"), "{text}");
+    let text = error(SinkOptions { brokers: 0, ..SinkOptions::default() });
+    assert!(text.contains("0 brokers"), "{text}");
+    let anywhere = "0.0.0.0:0".into();
+    let text = error(SinkOptions { brokers: 2, listen: anywhere, ..SinkOptions::default() });
+    assert!(text.contains("2 brokers at 0.0.0.0:0"), "{text}");
     let text = error(SinkOptions { listen: "nowhere".into(), ..SinkOptions::default() });
     assert!(text.contains("listen on nowhere"), "{text}");
     let text = error(SinkOptions { cpu: Some(1023), ..SinkOptions::default() });
