@@ -146,7 +146,7 @@ fn pin(cpu: usize) {
 
 fn main() {
     let partition = Partition::new();
-    if let Some((size, records)) = measure::asked_count() {
+    if let Some((size, records)) = measure::asked_count::<usize>() {
         // The clock stays out: it would be counted, and it does not run under valgrind.
         laps(&partition, &vec![b'x'; size], records, |_| {});
         return;

@@ -51,7 +51,7 @@ impl Batches {
 }
 
 fn main() {
-    if let Some((size, records)) = measure::asked_count() {
+    if let Some((size, records)) = measure::asked_count::<usize>() {
         let value = vec![b'x'; size];
         let mut batches = Batches::new(false);
         (0..records).for_each(|_| batches.append(None, black_box(&value)));

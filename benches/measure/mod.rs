@@ -4,6 +4,7 @@
 //! did to the caches.
 #![forbid(unsafe_code)]
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -45,9 +46,10 @@ pub(crate) fn each(count: u64, mut operation: impl FnMut(u64)) -> Cost {
     })
 }
 
-/// `count SIZE RECORDS` on the command line: do exactly so much, for an instruction counter.
+/// `count SIZE TIMES` on the command line: do exactly so much, for an instruction counter. What a
+/// size is, and what is done so many times, is the bench's own.
 #[allow(dead_code, reason = "each bench takes in this file for itself, and not all use this")]
-pub(crate) fn asked_count() -> Option<(usize, u64)> {
+pub(crate) fn asked_count<Size: FromStr>() -> Option<(Size, u64)> {
     let mut arguments = std::env::args().skip_while(|argument| argument != "count").skip(1);
     Some((arguments.next()?.parse().ok()?, arguments.next()?.parse().ok()?))
 }
