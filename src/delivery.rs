@@ -82,6 +82,7 @@ struct Cell {
 struct Shared {
     topic: Option<Arc<str>>,
     error: Option<SendError>,
+    /// Sorted by the record: thousands may await a batch, and each looks itself up.
     wakers: Vec<(u32, Waker)>,
     /// By their first record; empty unless the state is `PARTS`.
     parts: Vec<Part>,
@@ -504,15 +505,16 @@ impl Future for Delivery {
             drop(shared);
             return self.metadata().map_or(Poll::Pending, Poll::Ready);
         }
-        match shared.wakers.iter_mut().rev().find(|(ordinal, _)| *ordinal == self.ordinal()) {
-            Some((_, waker)) if waker.will_wake(context.waker()) => {}
-            Some((_, waker)) => {
-                let old = std::mem::replace(waker, context.waker().clone());
+        match shared.wakers.binary_search_by_key(&self.ordinal(), |(ordinal, _)| *ordinal) {
+            Ok(at) if shared.wakers[at].1.will_wake(context.waker()) => {}
+            Ok(at) => {
+                let old = std::mem::replace(&mut shared.wakers[at].1, context.waker().clone());
                 // With it a task may go, and with that whatever it holds: not under the lock.
                 drop(shared);
                 drop(old);
             }
-            None => shared.wakers.push((self.ordinal(), context.waker().clone())),
+            // Mostly at the end: who awaits the records of a batch begins with the first.
+            Err(at) => shared.wakers.insert(at, (self.ordinal(), context.waker().clone())),
         }
         Poll::Pending
     }
@@ -570,6 +572,29 @@ mod tests {
         drop(kept);
         shares::count_held();
         assert_eq!(cell.cell().shares.load(Relaxed), UNRESOLVED, "the cell is free again");
+    }
+
+    #[test]
+    fn whoever_looked_last_at_a_delivery_is_woken_whatever_the_order_of_the_looks() {
+        struct Count(AtomicU32);
+        impl std::task::Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Relaxed);
+            }
+        }
+        let counts: Vec<_> = (0..2).map(|_| Arc::new(Count(AtomicU32::new(0)))).collect();
+        let cell = cell();
+        let mut deliveries: Vec<_> = (0..100).map(|ordinal| cell.delivery(ordinal, 0)).collect();
+        let mut look = |at: usize, count: usize| {
+            let waker = Waker::from(Arc::clone(&counts[count]));
+            let mut context = Context::from_waker(&waker);
+            assert!(Pin::new(&mut deliveries[at]).poll(&mut context).is_pending());
+        };
+        // 37 and 100 have no common divisor: each once, in no order; then half of them again.
+        (0..100).for_each(|step| look(step * 37 % 100, 0));
+        (0..50).rev().for_each(|at| look(at * 2, 1));
+        cell.acknowledge(5, -1, 100, &mut Vec::new());
+        assert_eq!([50, 50], [0, 1].map(|count: usize| counts[count].0.load(Relaxed)));
     }
 
     #[test]
