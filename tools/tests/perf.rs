@@ -67,7 +67,17 @@ fn json(text: &str) -> BTreeMap<String, String> {
 
 #[test]
 fn a_run_spreads_over_all_of_its_own_brokers() {
-    let output = perf(&["--num-records", "20000", "--brokers", "20", "--partitions", "100"]);
+    let output = perf(&[
+        "--num-records",
+        "20000",
+        "--brokers",
+        "20",
+        "--partitions",
+        "100",
+        "--round-robin",
+        "--threads",
+        "3",
+    ]);
     assert!(output.status.success(), "{}", stderr(&output));
     let (count, _, _) = final_line(stdout(&output).lines().next().unwrap(), "");
     assert_eq!(count, 20_000.0);

@@ -73,6 +73,9 @@ pub struct PerfArgs {
     /// Makes payloads repeatable.
     #[arg(long, value_name = "S", default_value_t = 0)]
     random_seed: u64,
+    /// Send to one partition after the other, instead of where the producer chooses.
+    #[arg(long)]
+    round_robin: bool,
     /// Partitions of the built-in null broker's topic.
     #[arg(long, value_name = "N", default_value_t = 10)]
     partitions: usize,
@@ -137,6 +140,7 @@ pub fn run(args: &PerfArgs) -> io::Result<ExitCode> {
         records: args.num_records,
         duration: args.duration,
         throughput: args.throughput.0,
+        round_robin: args.round_robin,
         threads: args.threads,
         warmup_records: args.warmup_records,
         reporting_interval: Duration::from_millis(args.reporting_interval),

@@ -4,7 +4,8 @@
 //! are outstanding, the same few kilobytes are used again and stay in the cache. A ring would walk
 //! through all its memory (that cost 10 ns a record).
 //!
-//! Bounds:   `CHUNKS_MAX * CHUNK_RECORDS` deliveries, room for which is made at the start.
+//! Bounds:   `CHUNKS_MAX * CHUNK_RECORDS` deliveries of all threads together, room for which is made
+//!           at the start.
 //! Never:    allocates after `new`.
 #![forbid(unsafe_code)]
 
@@ -22,9 +23,12 @@ use super::stats::Stats;
 
 /// Records between two looks at the verdicts and at the clock.
 pub(super) const CHUNK_RECORDS: usize = 256;
-/// Half a million records, more 100-byte ones than the default buffer.memory holds: it is memory
+/// Chunks of all threads. Half a million records, more 100-byte ones than the default buffer.memory holds: it is memory
 /// that holds a sender back, not this.
 const CHUNKS_MAX: usize = 2048;
+/// Chunks of a thread among so many that its share would be less: enough to fill one and settle
+/// others.
+const CHUNKS_MIN: usize = 8;
 
 /// Some records, one after another.
 pub(super) struct Chunk {
@@ -124,11 +128,13 @@ impl Wake for Unpark {
 }
 
 impl Outstanding {
-    /// For the calling thread, which is the one that is woken.
-    pub(super) fn new(value_bytes: u32) -> Self {
+    /// For the calling thread, one of `threads`, which is the one that is woken.
+    pub(super) fn new(value_bytes: u32, threads: u64) -> Self {
+        let share = usize::try_from(threads).map_or(0, |threads| CHUNKS_MAX / threads.max(1));
+        let chunks = share.max(CHUNKS_MIN);
         Self {
-            chunks: VecDeque::with_capacity(CHUNKS_MAX),
-            free: (0..CHUNKS_MAX).map(|_| Chunk::new()).collect(),
+            chunks: VecDeque::with_capacity(chunks),
+            free: (0..chunks).map(|_| Chunk::new()).collect(),
             value_bytes,
             waker: Waker::from(Arc::new(Unpark(std::thread::current()))),
         }

@@ -17,7 +17,7 @@ use super::progress::{Goal, Progress};
 use super::report::{Outcome, ProducerFigures};
 use super::schedule::Schedule;
 use super::stats::Stats;
-use super::worker::{End, Sent, SteadyFrom, Worker, lock};
+use super::worker::{End, RoundRobin, Sent, SteadyFrom, Worker, lock};
 use crate::allocations;
 use crate::clock::now;
 use crate::cpu::CpuTime;
@@ -44,6 +44,8 @@ pub struct Run<'a> {
     pub duration: Duration,
     /// Records per second; `None` is unlimited.
     pub throughput: Option<f64>,
+    /// The records go to one partition after the other; the producer chooses otherwise.
+    pub round_robin: bool,
     /// Sending threads, at least one.
     pub threads: u64,
     /// So many first records are left out of the steady state's summary.
@@ -65,6 +67,7 @@ pub struct Run<'a> {
 pub fn run(run: &Run<'_>) -> io::Result<Outcome> {
     // Reporting is no part of what is measured.
     allocations::exclude_this_thread();
+    let partitions = partitions(run)?;
     let cpu_before = client_cpu(run.sink);
     let start = now();
     let (finished, is_finished) = channel();
@@ -73,7 +76,12 @@ pub fn run(run: &Run<'_>) -> io::Result<Outcome> {
     for index in 0..run.threads {
         let stats = Arc::new(Mutex::new(Stats::new()));
         all_stats.push(Arc::clone(&stats));
-        let worker = worker(run, index, start, stats);
+        let mut worker = worker(run, index, start, stats);
+        worker.round_robin = partitions.map(|count| {
+            // The threads begin apart from each other.
+            let next = index * u64::from(count.unsigned_abs()) / run.threads;
+            RoundRobin { next: i32::try_from(next).unwrap_or(0), count }
+        });
         let value_bytes = run.payloads.uniform_bytes().unwrap_or(0);
         workers.push(spawn(worker, value_bytes, run.producer, finished.clone())?);
     }
@@ -101,6 +109,15 @@ pub fn run(run: &Run<'_>) -> io::Result<Outcome> {
     })
 }
 
+/// How many partitions to go round.
+fn partitions(run: &Run<'_>) -> io::Result<Option<i32>> {
+    if !run.round_robin {
+        return Ok(None);
+    }
+    let found = run.producer.blocking_partitions_for(run.topic).map_err(io::Error::other)?;
+    Ok(Some(i32::try_from(found.len()).expect("partitions are counted in i32")))
+}
+
 fn worker(run: &Run<'_>, index: u64, start: Instant, stats: Arc<Mutex<Stats>>) -> Worker {
     let share = |count: u64| count / run.threads + u64::from(index < count % run.threads);
     let records = run.records.map(share);
@@ -111,6 +128,7 @@ fn worker(run: &Run<'_>, index: u64, start: Instant, stats: Arc<Mutex<Stats>>) -
     Worker {
         topic: run.producer.topic(run.topic),
         values: run.payloads.source(run.seed.wrapping_add(index)),
+        round_robin: None,
         end: records.map_or(End::At(start + run.duration), End::Records),
         schedule: run.throughput.map(|rate| Schedule::new(start, rate)),
         index,
@@ -138,7 +156,7 @@ fn spawn(
     std::thread::Builder::new().name(name).spawn(move || {
         // Held until the thread ends, however it ends: that is what the reporter waits for.
         let _finished = finished;
-        let mut outstanding = Outstanding::new(value_bytes);
+        let mut outstanding = Outstanding::new(value_bytes, worker.threads);
         let sent = worker.send_all(&mut outstanding);
         producer.blocking_flush();
         worker.finish(&mut outstanding);

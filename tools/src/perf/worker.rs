@@ -33,6 +33,8 @@ pub(super) enum SteadyFrom {
 pub(super) struct Worker {
     pub(super) topic: Topic,
     pub(super) values: Source,
+    /// The partitions that the records go round; None leaves the choice to the producer.
+    pub(super) round_robin: Option<RoundRobin>,
     pub(super) end: End,
     pub(super) schedule: Option<Schedule>,
     /// This thread sends the records `index`, `index + threads`, ... of the run.
@@ -45,6 +47,21 @@ pub(super) struct Worker {
     pub(super) warmup_records: u64,
     pub(super) steady_from: SteadyFrom,
     pub(super) stats: Arc<Mutex<Stats>>,
+}
+
+/// One partition after the other.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RoundRobin {
+    pub(super) next: i32,
+    pub(super) count: i32,
+}
+
+impl RoundRobin {
+    fn next(&mut self) -> i32 {
+        let partition = self.next;
+        self.next = if partition + 1 < self.count { partition + 1 } else { 0 };
+        partition
+    }
 }
 
 /// What a thread tells at its end, besides its stats.
@@ -153,7 +170,11 @@ impl Worker {
     fn send(&mut self, chunk: &mut Chunk) -> Result<(), SendError> {
         let is_uniform = self.values.is_uniform();
         let value = self.values.next();
-        match self.topic.blocking_send(Record::new().value(value)) {
+        let mut record = Record::new().value(value);
+        if let Some(round_robin) = &mut self.round_robin {
+            record = record.partition(round_robin.next());
+        }
+        match self.topic.blocking_send(record) {
             Ok(delivery) => {
                 chunk.push(delivery);
                 if !is_uniform {
