@@ -15,6 +15,7 @@ use kuring::config::Machine;
 use kuring::driver::Driver;
 use kuring::driver::capabilities::{self, Capability};
 use kuring::driver::probe::{self, Choice};
+use kuring::driver::uring::UringOptions;
 
 use super::memory::RAISE_MEMLOCK;
 use kuring::{DriverChoice, OpenError};
@@ -180,11 +181,12 @@ fn open(driver: DriverChoice) -> Result<Opened, String> {
     let unknown = || format!("kuring.driver={driver} is not known to this program");
     let choice = choice(driver).ok_or_else(unknown)?;
     let pool = BufferPool::new(ARENA_BYTES, BATCH_BYTES).map_err(|error| error.to_string())?;
-    let opened = probe::open(choice, &pool).map_err(|error| error.to_string())?;
+    let opened =
+        probe::open(choice, &pool, &UringOptions::default()).map_err(|error| error.to_string())?;
     let name = opened.name();
     // `auto` keeps to itself why it fell back; who insists is told.
     let refusal = if choice == Choice::Auto && name == EPOLL {
-        match probe::open(Choice::TokioUring, &pool) {
+        match probe::open(Choice::TokioUring, &pool, &UringOptions::default()) {
             Err(OpenError::Unavailable { error, remedy, .. }) => {
                 Some((error.to_string(), remedy.to_string()))
             }
@@ -207,6 +209,7 @@ fn open(driver: DriverChoice) -> Result<Opened, String> {
 fn choice(driver: DriverChoice) -> Option<Choice> {
     match driver {
         DriverChoice::Auto => Some(Choice::Auto),
+        DriverChoice::Uring => Some(Choice::Uring),
         DriverChoice::TokioUring => Some(Choice::TokioUring),
         DriverChoice::Epoll => Some(Choice::Epoll),
         _ => None,
