@@ -707,8 +707,8 @@ impl Future for Sending<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            if let (Wait::No, Some(delivery)) =
-                (&self.wait, self.topic.append_to_open(&self.record))
+            if matches!(self.wait, Wait::No)
+                && let Some(delivery) = self.topic.append_to_open(&self.record)
             {
                 return Poll::Ready(Ok(delivery));
             }

@@ -47,6 +47,7 @@ macro_rules! on_every_driver {
 
 on_every_driver! {
     sending::every_way_of_sending_arrives_byte_for_byte_in_order,
+    sending::a_send_that_had_to_wait_is_sent_once,
     sending::an_explicit_partition_and_a_key_choose_the_partition,
     sending::keys_choose_nothing_when_they_are_ignored,
     sending::stk_7_after_a_batch_worth_of_bytes_each_new_batch_goes_elsewhere,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use kafka_protocol::messages::ApiKey;
 use kuring::{Delivery, DriverChoice, Header, Record, SendError, Topic, TrySendError};
 
-use crate::rig::{builder, offsets, run, verdict};
+use crate::rig::{builder, offsets, poll_once, run, verdict};
 use crate::support::fake_broker::{FakeBroker, PATIENCE};
 use crate::support::fetch::OwnedRecord;
 
@@ -64,6 +64,19 @@ pub(crate) fn every_way_of_sending_arrives_byte_for_byte_in_order(driver: Driver
 
     let told = verdict(topic.blocking_send(Record::new().timestamp(77)).unwrap()).unwrap();
     assert_eq!((&*told.topic, told.partition, told.timestamp), ("t", 0, 77));
+}
+
+pub(crate) fn a_send_that_had_to_wait_is_sent_once(driver: DriverChoice) {
+    let broker = FakeBroker::start(&[("t", 1)]);
+    let producer = builder(&broker, driver).linger(Duration::from_secs(60)).build().unwrap();
+    let topic = producer.topic("t");
+    // Both wait for metadata; the second one then finds the first one's batch open.
+    let mut waiting = ["first", "second"].map(|value| topic.send(Record::new().value(value)));
+    assert!(waiting.iter_mut().all(|sending| poll_once(sending).is_pending()));
+    let deliveries = waiting.map(|sending| run("send", sending).unwrap());
+    producer.blocking_flush();
+    assert_eq!(offsets(deliveries.into()), [0, 1]);
+    assert_eq!(broker.values("t", 0), ["first", "second"]);
 }
 
 pub(crate) fn an_explicit_partition_and_a_key_choose_the_partition(driver: DriverChoice) {
