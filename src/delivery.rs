@@ -19,13 +19,16 @@
 //! counted when the last part is there.
 #![forbid(unsafe_code)]
 
+pub mod completion;
 mod shares;
+pub mod tags;
 
 use std::future::Future;
 use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
 
@@ -35,8 +38,9 @@ use crate::fork;
 use crate::park;
 use crate::record::{Acknowledged, RecordMetadata};
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use crate::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64};
+use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64};
 use crate::sync::{Mutex, MutexGuard, shared_static};
+use tags::Tags;
 
 const CELLS_PER_CHUNK: usize = if cfg!(kuring_loom) { 2 } else { 1024 };
 const CHUNKS_MAX: usize = if cfg!(kuring_loom) { 2 } else { 4096 };
@@ -75,6 +79,9 @@ struct Cell {
     resolved_at: AtomicU64,
     /// The generation of the process that claimed it: a fork's copy touches it no more.
     claimed_in: AtomicU32,
+    /// Some of its records have their verdicts from the completion queue.
+    tagged: AtomicBool,
+    tags: OnceLock<Box<Tags>>,
     shared: Mutex<Shared>,
 }
 
@@ -91,7 +98,7 @@ struct Shared {
 }
 
 /// A run of records with one verdict.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Part {
     first: u32,
     records: u32,
@@ -104,6 +111,25 @@ struct Part {
 struct Place {
     base_offset: i64,
     log_append_time: i64,
+}
+
+impl Place {
+    /// Of record `ordinal` from this place on; `timestamp` is its own.
+    fn acknowledged(
+        self,
+        partition: i32,
+        ordinal: u32,
+        timestamp: i64,
+        at: Instant,
+    ) -> Acknowledged {
+        let Self { base_offset, log_append_time } = self;
+        Acknowledged {
+            partition,
+            offset: (base_offset >= 0).then(|| base_offset + i64::from(ordinal)),
+            timestamp: if log_append_time >= 0 { log_append_time } else { timestamp },
+            at,
+        }
+    }
 }
 
 impl Shared {
@@ -147,8 +173,18 @@ impl Cell {
             log_append_time: AtomicI64::new(-1),
             resolved_at: AtomicU64::new(0),
             claimed_in: AtomicU32::new(0),
+            tagged: AtomicBool::new(false),
+            tags: OnceLock::new(),
             shared: Mutex::default(),
         })
+    }
+
+    /// Where an acknowledged batch is.
+    fn place(&self) -> Place {
+        Place {
+            base_offset: self.base_offset.load(Relaxed),
+            log_append_time: self.log_append_time.load(Relaxed),
+        }
     }
 
     /// Whether it was claimed before a fork that made this process. Its lock may be held by a
@@ -308,6 +344,7 @@ impl CellIndex {
         }
         cell.state.store(PENDING, Relaxed);
         cell.shares.store(UNRESOLVED, Relaxed);
+        cell.tagged.store(false, Relaxed);
         {
             let mut shared = cell.shared();
             shared.topic = None;
@@ -433,6 +470,11 @@ impl Delivery {
         }
     }
 
+    /// The completion queue has the record's share of the cell from now on.
+    pub(crate) fn leave_to_queue(self) {
+        std::mem::forget(self);
+    }
+
     /// Blocks the thread until the verdict is there, which `delivery.timeout.ms` bounds. Not for
     /// async code. Allocates once per thread.
     ///
@@ -445,11 +487,8 @@ impl Delivery {
     }
 
     fn acknowledged(&self, cell: &Cell) -> Acknowledged {
-        let place = Place {
-            base_offset: cell.base_offset.load(Relaxed),
-            log_append_time: cell.log_append_time.load(Relaxed),
-        };
-        self.acknowledged_at(cell, place, self.ordinal(), cell.resolved_at.load(Relaxed))
+        let at = cell.resolved_at.load(Relaxed);
+        self.acknowledged_at(cell, cell.place(), self.ordinal(), at)
     }
 
     /// META-5: the place of a record whose batch was split counts from its own piece.
@@ -465,13 +504,8 @@ impl Delivery {
     }
 
     fn acknowledged_at(&self, cell: &Cell, place: Place, ordinal: u32, at: u64) -> Acknowledged {
-        let Place { base_offset, log_append_time } = place;
-        Acknowledged {
-            partition: cell.partition.load(Relaxed),
-            offset: (base_offset >= 0).then(|| base_offset + i64::from(ordinal)),
-            timestamp: if log_append_time >= 0 { log_append_time } else { self.timestamp },
-            at: clock::from_nanos(at),
-        }
+        let partition = cell.partition.load(Relaxed);
+        place.acknowledged(partition, ordinal, self.timestamp, clock::from_nanos(at))
     }
 
     fn metadata(&self) -> Option<Result<RecordMetadata, SendError>> {

@@ -173,6 +173,7 @@ mod topic;
 
 pub use config::{Acks, Affinity, ConfigBuilder, ConfigError, DriverChoice, Settings, ZeroCopy};
 pub use delivery::Delivery;
+pub use delivery::completion::{Completion, Deliveries};
 pub use driver::probe::OpenError;
 pub use error::{SendError, TrySendError};
 pub use ids::BrokerId;
@@ -181,7 +182,7 @@ pub use metrics::Metrics;
 pub use producer::{Producer, StartError, Summary};
 pub use protocol::error_code::ErrorCode;
 pub use record::{Acknowledged, Header, Record, RecordMetadata};
-pub use topic::{Sending, Topic};
+pub use topic::{Sending, Submitting, Topic};
 
 /// The README's example compiles.
 #[cfg(doctest)]

@@ -11,7 +11,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Instant;
 
+use crate::clock;
 use crate::sync::thread::{self, Thread};
 use crate::sync::thread_local;
 
@@ -40,6 +42,24 @@ std::thread_local! {
 /// This thread sends for `owner`, a number that is not 0 and that no other producer has.
 pub(crate) fn become_sender_of(owner: usize) {
     SENDER_OF.set(owner);
+}
+
+/// Runs `work`, in which this thread sends for `owner`, inside a loop that is not its own.
+pub(crate) fn as_sender_of<R>(owner: usize, work: impl FnOnce() -> R) -> R {
+    /// Also after a panic.
+    struct Restore(usize);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            SENDER_OF.set(self.0);
+        }
+    }
+    let _restore = Restore(SENDER_OF.replace(owner));
+    work()
+}
+
+/// A number that no other thread has while this one lives.
+pub(crate) fn this_thread() -> usize {
+    SENDER_OF.with(|here| std::ptr::from_ref(here).addr())
 }
 
 /// Whether this thread sends for `owner`.
@@ -76,6 +96,28 @@ pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, WouldDeadlock>
     })
 }
 
+/// Blocks the calling thread until `future` is ready, or until `deadline`: then None. On a sender
+/// thread it does not wait.
+pub(crate) fn block_until<F: Future>(future: F, deadline: Instant) -> Option<F::Output> {
+    let mut future = pin!(future);
+    WAKER.with(|waker| {
+        let mut context = Context::from_waker(waker);
+        loop {
+            match future.as_mut().poll(&mut context) {
+                Poll::Ready(output) => return Some(output),
+                Poll::Pending if is_sender() => return None,
+                Poll::Pending => {
+                    let left = deadline.saturating_duration_since(clock::now());
+                    if left.is_zero() {
+                        return None;
+                    }
+                    thread::park_timeout(left);
+                }
+            }
+        }
+    })
+}
+
 /// Wakes a task. Runs foreign code: no lock may be held. A panic of it is logged, and nothing else
 /// suffers from it (ACK-4).
 pub(crate) fn wake(waker: Waker) {
@@ -99,6 +141,23 @@ mod tests {
         });
         assert_eq!(sender.join().unwrap(), Err(WouldDeadlock));
         assert!(!is_sender());
+    }
+
+    #[test]
+    fn a_thread_sends_for_somebody_as_long_as_the_work_lasts() {
+        let work = || as_sender_of(7, || is_sender_of(7) && as_sender_of(8, || is_sender_of(8)));
+        assert!(work() && !is_sender());
+        let broken = catch_unwind(|| as_sender_of(7, || panic!("on purpose: this test's work")));
+        assert!(broken.is_err() && !is_sender());
+        let other = thread::spawn(this_thread);
+        assert_ne!(this_thread(), other.join().unwrap());
+    }
+
+    #[test]
+    fn a_wait_ends_at_its_deadline() {
+        let soon = clock::now() + std::time::Duration::from_millis(1);
+        assert_eq!(block_until(std::future::pending::<()>(), soon), None);
+        assert_eq!(block_until(std::future::ready(1), soon), Some(1));
     }
 
     #[test]

@@ -8,12 +8,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::AcqRel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::accumulator::{Accumulator, BATCH_BYTES_MAX};
 use crate::clock;
 use crate::config::{ConfigBuilder, ConfigError, Settings};
 use crate::delivery::Delivery;
+use crate::delivery::completion::{Completion, Completions, Deliveries};
 use crate::driver::dns;
 use crate::driver::probe::OpenError;
 use crate::error::SendError;
@@ -26,7 +27,7 @@ use crate::shard::{self, Command, Finished, ShardError, Shared, Start, Ticket};
 use crate::topic::{self, Topic};
 
 /// How long dropping the last handle waits for what was not sent.
-const DROP_PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const DROP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a producer could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,13 @@ pub enum StartError {
         /// `batch.size`.
         batch_bytes: usize,
     },
+    /// An embedded producer is one shard, on the thread that drives it. Leave `kuring.shards` unset,
+    /// or make one embedded producer per thread.
+    #[error("kuring.shards={shards}: an embedded producer is one shard; make one per thread")]
+    EmbeddedShards {
+        /// The setting.
+        shards: usize,
+    },
     /// The kernel refused the memory.
     #[error("buffer.memory: the kernel refused the arena: {0}")]
     Memory(#[source] std::io::Error),
@@ -97,6 +105,20 @@ pub struct Summary {
     pub never_sent: u64,
 }
 
+impl Summary {
+    /// What a producer that nobody closed has lost.
+    pub(crate) fn log_lost(self) {
+        if self.failed + self.possibly_written > 0 {
+            tracing::warn!(
+                failed = self.failed,
+                possibly_written = self.possibly_written,
+                never_sent = self.never_sent,
+                "a producer was dropped without close, and not all of its records were acknowledged"
+            );
+        }
+    }
+}
+
 /// What all handles of a producer share.
 #[derive(Debug)]
 pub(crate) struct Inner {
@@ -108,9 +130,10 @@ pub(crate) struct Inner {
     /// The largest batch that one shard's memory has room for.
     pub(crate) batch_bytes_max: usize,
     pub(crate) closed: AtomicBool,
+    pub(crate) completions: Arc<Completions>,
     topics: RwLock<HashMap<Arc<str>, Arc<topic::Shared>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    driver: &'static str,
+    pub(crate) driver: &'static str,
 }
 
 /// Closes when the last [`Producer`] handle is gone.
@@ -268,7 +291,7 @@ impl Producer {
         self.inner().shards[number].command(Command::Break);
     }
 
-    fn start_flush(&self) -> Finished {
+    pub(crate) fn start_flush(&self) -> Finished {
         if self.inner().is_copy() {
             return Finished(Ticket::new(0));
         }
@@ -354,6 +377,36 @@ impl Producer {
         self.inner().metrics()
     }
 
+    /// Takes verdicts on records that were [submitted](Topic::submit): one for each, on whatever
+    /// path it came, in the order of the verdicts. With idempotence, which is on by default, the
+    /// acknowledgements of a partition come in the order of its records. Returns how many were
+    /// written to the front of `completions`; what they replace is dropped.
+    ///
+    /// Never waits for anything but another thread that is in this call, and allocates nothing.
+    /// Works on after [`close`](Self::close), by when all verdicts are there. What is not polled
+    /// keeps a cell of the process's memory per batch (about 16 bytes per record), and none of
+    /// `buffer.memory`; what is not polled by the end of the producer is gone. In a fork's child
+    /// there is nothing.
+    pub fn poll_deliveries(&self, completions: &mut [Completion]) -> usize {
+        self.inner().poll_deliveries(completions)
+    }
+
+    /// Waits until [`poll_deliveries`](Self::poll_deliveries) is worth a call: true as soon as it
+    /// is, false once the producer is closed and everything was polled. Where some records of a
+    /// batch were sent and others submitted, the call may find nothing all the same. Needs no
+    /// runtime.
+    pub fn deliveries(&self) -> Deliveries {
+        let inner = self.inner();
+        Deliveries::new((!inner.is_copy()).then(|| Arc::clone(&inner.completions)))
+    }
+
+    /// [`deliveries`](Self::deliveries) for threads without a runtime: blocks until then, or until
+    /// `deadline`. Whether there is something to be polled. On a sender thread, which runs wakers,
+    /// it does not wait (ACK-7). Allocates once per thread.
+    pub fn wait_deliveries(&self, deadline: Instant) -> bool {
+        park::block_until(self.deliveries(), deadline).unwrap_or(false)
+    }
+
     /// Closes: refuses new records, sends what was accepted until `patience` is over, fails the
     /// rest, ends the threads. Blocks, so not for async code. Every record has its verdict when it
     /// returns. Closing again, from any thread, waits for the first close, then returns the same
@@ -380,6 +433,7 @@ impl Inner {
         let settings = Arc::new(settings);
         let shards = make_shards(&settings, placement.len())?;
         let cluster = Arc::<Cluster>::default();
+        let completions = Completions::new(shards.len());
         let mut bootstrap = Some(bootstrap);
         let start = |(number, (cpu, seed))| Start {
             number,
@@ -389,6 +443,7 @@ impl Inner {
             cluster: Arc::clone(&cluster),
             bootstrap: bootstrap.take().unwrap_or_default(),
             shards: Arc::clone(&shards),
+            completions: Arc::clone(&completions),
         };
         let starts = placement.into_iter().enumerate().map(start).collect();
         let batch_bytes_max = shards[0].accumulator.pool().batch_bytes_max();
@@ -400,6 +455,7 @@ impl Inner {
             cluster,
             shards,
             closed: AtomicBool::new(false),
+            completions,
             topics: RwLock::default(),
             threads: Mutex::default(),
             driver: "",
@@ -407,7 +463,13 @@ impl Inner {
         Ok((inner, starts))
     }
 
-    fn metrics(&self) -> Metrics {
+    /// See [`Producer::poll_deliveries`].
+    pub(crate) fn poll_deliveries(&self, completions: &mut [Completion]) -> usize {
+        // A lock may be held by a thread that is not here.
+        if self.is_copy() { 0 } else { self.completions.poll(completions) }
+    }
+
+    pub(crate) fn metrics(&self) -> Metrics {
         let mut metrics = Metrics { driver: self.driver, ..Metrics::default() };
         for shard in self.shards.iter() {
             metrics.add(&shard.published);
@@ -468,15 +530,7 @@ impl Drop for Handles {
         if closed {
             return;
         }
-        let lost = summary.failed + summary.possibly_written;
-        if lost > 0 {
-            tracing::warn!(
-                failed = summary.failed,
-                possibly_written = summary.possibly_written,
-                never_sent = summary.never_sent,
-                "a producer was dropped without close, and not all of its records were acknowledged"
-            );
-        }
+        summary.log_lost();
     }
 }
 
@@ -494,7 +548,7 @@ impl Drop for Inner {
 pub(crate) type Bootstrap = Vec<(Arc<str>, u16, Vec<SocketAddr>)>;
 
 /// CFG-6: at least one of the servers has an address.
-fn resolve_bootstrap(settings: &Settings) -> Result<Bootstrap, StartError> {
+pub(crate) fn resolve_bootstrap(settings: &Settings) -> Result<Bootstrap, StartError> {
     let mut failed = None;
     let mut bootstrap = Vec::new();
     for server in &settings.bootstrap_servers {

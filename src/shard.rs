@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use crate::accumulator::Accumulator;
 use crate::clock;
 use crate::config::{DriverChoice, Settings, ZeroCopy, pin_current_thread};
+use crate::delivery::completion::{Completions, Run};
 use crate::driver::dns::Resolver;
 use crate::driver::probe::{self, Choice, OpenError};
 use crate::driver::uring::UringOptions;
@@ -191,6 +192,8 @@ pub(crate) struct Start {
     pub(crate) bootstrap: Vec<(Arc<str>, u16, Vec<SocketAddr>)>,
     /// All shards' shared parts, in order.
     pub(crate) shards: Arc<[Arc<Shared>]>,
+    /// Where the verdicts on submitted records go.
+    pub(crate) completions: Arc<Completions>,
 }
 
 /// Why a shard did not start.
@@ -270,6 +273,9 @@ pub(crate) struct Turn<D> {
     /// Actions that come after the verdicts.
     later: Vec<Action>,
     wakers: Vec<(u32, Waker)>,
+    /// Verdicts on submitted records, on their way to the queue.
+    runs: Vec<Run>,
+    completions: Arc<Completions>,
     commands: Vec<Command>,
     busy_at: Instant,
     /// Before the last look at the sockets began.
@@ -310,6 +316,8 @@ impl<D: Driver> Turn<D> {
             next_ticket: 0,
             later: Vec::new(),
             wakers: Vec::new(),
+            runs: Vec::new(),
+            completions: start.completions,
             commands: Vec::new(),
             busy_at: now,
             looked_at: now,
@@ -345,6 +353,7 @@ impl<D: Driver> Turn<D> {
         }
         self.shared.published.store(&self.sender.counters());
         let left = self.shared.end();
+        self.completions.leave();
         left.into_iter().chain(self.commands.drain(..)).for_each(finish);
         self.tickets.iter().for_each(|(_, ticket)| ticket.finish_one());
     }
@@ -479,7 +488,11 @@ impl<D: Driver> Turn<D> {
         let mut any = false;
         while let Some(verdict) = self.sender.poll_verdict() {
             any = true;
+            self.runs.extend(Run::of(verdict.cell, verdict.span));
             verdict.hand_out(&mut self.wakers);
+        }
+        if !self.runs.is_empty() {
+            self.completions.add(&mut self.runs);
         }
         any
     }

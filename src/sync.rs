@@ -45,6 +45,11 @@ pub(crate) mod thread {
         current().0.wait();
     }
 
+    /// Models have no time: it is as if the thread were always woken before.
+    pub(crate) fn park_timeout(_: std::time::Duration) {
+        park();
+    }
+
     impl Thread {
         pub(crate) fn unpark(&self) {
             self.0.notify();

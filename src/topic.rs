@@ -4,7 +4,7 @@
 //! Never:    looks a name up, takes a lock or allocates per record, once the topic is known.
 #![forbid(unsafe_code)]
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Acquire;
 use std::sync::{Arc, OnceLock};
@@ -15,6 +15,7 @@ use crate::accumulator::batch_ring::{Append, BatchRing, Entry, Memory};
 use crate::accumulator::waiters::Waited;
 use crate::clock;
 use crate::delivery::Delivery;
+use crate::delivery::tags::{NoTag, Tag, UserData};
 use crate::error::{SendError, TrySendError};
 use crate::metadata::TopicEntry;
 use crate::park::{self, WouldDeadlock};
@@ -143,15 +144,15 @@ impl Topic {
     /// never be sent.
     #[inline]
     pub fn try_send(&self, record: Record<'_>) -> Result<Delivery, TrySendError> {
-        match self.append_to_open(&record) {
+        match self.append_to_open(&record, NoTag) {
             Some(delivery) => Ok(delivery),
-            None => self.try_send_anew(&record),
+            None => self.try_send_anew(&record, NoTag),
         }
     }
 
     #[inline(never)]
-    fn try_send_anew(&self, record: &Record<'_>) -> Result<Delivery, TrySendError> {
-        self.append(record, &mut Reserved::default()).map_err(|blocked| match blocked {
+    fn try_send_anew<T: Tag>(&self, record: &Record<'_>, tag: T) -> Result<Delivery, TrySendError> {
+        self.append(record, &mut Reserved::default(), tag).map_err(|blocked| match blocked {
             Blocked::Memory { .. } => TrySendError::Memory,
             Blocked::Metadata { .. } => {
                 self.ask_for_metadata();
@@ -172,32 +173,73 @@ impl Topic {
     /// [`try_send`](Self::try_send) cannot do is [`SendError::OnSenderThread`].
     #[inline]
     pub fn blocking_send(&self, record: Record<'_>) -> Result<Delivery, SendError> {
-        match self.append_to_open(&record) {
+        match self.append_to_open(&record, NoTag) {
             Some(delivery) => Ok(delivery),
-            None => self.blocking_send_anew(&record),
+            None => self.blocking_send_anew(&record, NoTag),
         }
     }
 
     #[inline(never)]
-    fn blocking_send_anew(&self, record: &Record<'_>) -> Result<Delivery, SendError> {
-        match self.append(record, &mut Reserved { paced: true, ..Reserved::default() }) {
+    fn blocking_send_anew<T: Tag>(
+        &self,
+        record: &Record<'_>,
+        tag: T,
+    ) -> Result<Delivery, SendError> {
+        match self.append(record, &mut Reserved { paced: true, ..Reserved::default() }, tag) {
             Ok(delivery) => Ok(delivery),
             Err(Blocked::Rejected(error)) => Err(error),
-            Err(_) => match park::block_on(self.send(*record)) {
-                Ok(sent) => sent,
-                Err(WouldDeadlock) => self.send_from_waker(*record),
-            },
+            Err(_) => {
+                let mut sending = self.send(*record);
+                let sent = poll_fn(|context| sending.poll_append(context, tag));
+                // A sender thread does not wait to be caught up with: it would wait for itself.
+                park::block_on(sent).unwrap_or_else(|WouldDeadlock| {
+                    self.try_send_anew(record, tag).map_err(for_waker)
+                })
+            }
         }
     }
 
-    /// A sender thread does not wait to be caught up with: it would be itself that it waits for.
-    #[cold]
-    fn send_from_waker(&self, record: Record<'_>) -> Result<Delivery, SendError> {
-        self.try_send(record).map_err(|error| match error {
-            TrySendError::Rejected(error) => error,
-            TrySendError::Closed => SendError::Closed { possibly_written: false },
-            TrySendError::Memory | TrySendError::Metadata => refused(),
-        })
+    /// [`send`](Self::send) for loops that poll their verdicts: the record has no delivery, its
+    /// verdict comes out of [`Producer::poll_deliveries`](crate::Producer::poll_deliveries),
+    /// together with `user_data`, which means nothing to the producer and need not be unique. A
+    /// record that is accepted has exactly one completion. Submitted and sent records may be mixed.
+    /// Allocates as `send`, and where a batch has more submitted records than its cell ever had.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send): the record was not taken, and has no completion.
+    pub fn submit<'a>(&'a self, record: Record<'a>, user_data: u64) -> Submitting<'a> {
+        Submitting { sending: self.send(record), user_data: UserData(user_data) }
+    }
+
+    /// [`try_send`](Self::try_send) with a completion instead of a delivery, as
+    /// [`submit`](Self::submit). Never waits.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send): the record was not taken, and has no completion.
+    #[inline]
+    pub fn try_submit(&self, record: Record<'_>, user_data: u64) -> Result<(), TrySendError> {
+        let tag = UserData(user_data);
+        let delivery = match self.append_to_open(&record, tag) {
+            Some(delivery) => delivery,
+            None => self.try_send_anew(&record, tag)?,
+        };
+        delivery.leave_to_queue();
+        Ok(())
+    }
+
+    /// [`submit`](Self::submit) for threads without a runtime: blocks, at most `max.block.ms`.
+    ///
+    /// # Errors
+    /// As [`blocking_send`](Self::blocking_send).
+    #[inline]
+    pub fn blocking_submit(&self, record: Record<'_>, user_data: u64) -> Result<(), SendError> {
+        let tag = UserData(user_data);
+        let delivery = match self.append_to_open(&record, tag) {
+            Some(delivery) => delivery,
+            None => self.blocking_send_anew(&record, tag)?,
+        };
+        delivery.leave_to_queue();
+        Ok(())
     }
 
     /// Sends many records, as [`send`](Self::send) each, but claims room for as many as go to one
@@ -260,7 +302,7 @@ impl Topic {
     /// The usual case of [`append`](Self::append): the record has no headers, and the batch that is
     /// open has room for it. None: nothing happened.
     #[inline(always)]
-    fn append_to_open(&self, record: &Record<'_>) -> Option<Delivery> {
+    fn append_to_open<T: Tag>(&self, record: &Record<'_>, tag: T) -> Option<Delivery> {
         let (producer, shared) = (&*self.producer, &*self.shared);
         let length = |field: Option<&[u8]>| field.map_or(0, <[u8]>::len);
         let rough = length(record.key) + length(record.value) + SURE_TO_FIT;
@@ -276,7 +318,7 @@ impl Topic {
         if record.partition.is_none() && (record.key.is_none() || producer.settings.ignore_keys) {
             let choice = shared.sticky.standing_choice(count)?;
             let ring = shared.rings.get(choice.partition as u32)?;
-            let (delivery, bytes) = ring.append_to_open(&entry)?;
+            let (delivery, bytes) = ring.append_to_open(&entry, tag)?;
             let batch_bytes = producer.settings.batch_bytes;
             shared.sticky.appended(choice, bytes, batch_bytes, || self.draw(count));
             return Some(delivery);
@@ -286,10 +328,15 @@ impl Topic {
             Some(_) => return None,
             None => partition_of_key(record.key?, count),
         };
-        Some(shared.rings.get(partition as u32)?.append_to_open(&entry)?.0)
+        Some(shared.rings.get(partition as u32)?.append_to_open(&entry, tag)?.0)
     }
 
-    fn append(&self, record: &Record<'_>, reserved: &mut Reserved) -> Result<Delivery, Blocked> {
+    fn append<T: Tag>(
+        &self,
+        record: &Record<'_>,
+        reserved: &mut Reserved,
+        tag: T,
+    ) -> Result<Delivery, Blocked> {
         let count = self.shared.entry.partition_count();
         if count == 0 {
             return Err(self.unknown());
@@ -298,19 +345,20 @@ impl Topic {
         let entry = entry_of(record)?;
         if let Some(partition) = self.fixed_partition(record, count)? {
             let memory = self.memory(reserved, partition);
-            return match self.append_to(partition, &entry, memory, reserved)? {
+            return match self.append_to(partition, &entry, memory, reserved, tag)? {
                 Appended::Done { delivery, .. } => Ok(delivery),
                 Appended::Full => unreachable!("only Memory::None is answered by Full"),
             };
         }
-        self.append_sticky(&entry, count, reserved)
+        self.append_sticky(&entry, count, reserved, tag)
     }
 
-    fn append_sticky(
+    fn append_sticky<T: Tag>(
         &self,
         entry: &Entry<'_>,
         count: u32,
         reserved: &mut Reserved,
+        tag: T,
     ) -> Result<Delivery, Blocked> {
         let batch_bytes = self.producer.settings.batch_bytes;
         let draw = || self.draw(count);
@@ -321,7 +369,7 @@ impl Topic {
             self.memory(reserved, choice.partition)
         };
         loop {
-            match self.append_to(choice.partition, entry, memory, reserved)? {
+            match self.append_to(choice.partition, entry, memory, reserved, tag)? {
                 Appended::Done { delivery, bytes } => {
                     self.shared.sticky.appended(choice, bytes, batch_bytes, draw);
                     return Ok(delivery);
@@ -380,14 +428,15 @@ impl Topic {
     }
 
     #[inline]
-    fn append_to(
+    fn append_to<T: Tag>(
         &self,
         partition: i32,
         entry: &Entry<'_>,
         memory: Memory,
         reserved: &mut Reserved,
+        tag: T,
     ) -> Result<Appended, Blocked> {
-        match self.ring(partition)?.append(entry, memory) {
+        match self.ring(partition)?.append_tagged(entry, memory, tag) {
             Append::Done { delivery, bytes, opened, used_reserved } => {
                 if opened {
                     self.shared.entry.touch(clock::now_nanos());
@@ -510,7 +559,7 @@ impl Topic {
         let started = clock::now();
         let deadline = started + self.producer.settings.max_block;
         let mut wait = MetadataWait::new(self, partition, started, deadline);
-        std::future::poll_fn(|context| wait.poll(context)).await?;
+        poll_fn(|context| wait.poll(context)).await?;
         Ok(self.shared.entry.partition_count())
     }
 }
@@ -523,6 +572,15 @@ enum Appended {
 /// What a waker on a sender thread is told that wants to wait.
 pub(crate) fn refused() -> SendError {
     SendError::OnSenderThread { possibly_written: false }
+}
+
+/// What a waker on a sender thread is told by a blocking call, which did not wait.
+fn for_waker(error: TrySendError) -> SendError {
+    match error {
+        TrySendError::Rejected(error) => error,
+        TrySendError::Closed => SendError::Closed { possibly_written: false },
+        TrySendError::Memory | TrySendError::Metadata => refused(),
+    }
 }
 
 fn invalid(field: &'static str, value: i64) -> Blocked {
@@ -700,26 +758,55 @@ impl Sending<'_> {
             accumulator.nudge();
         }
     }
-}
 
-impl Future for Sending<'_> {
-    type Output = Result<Delivery, SendError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    #[inline]
+    fn poll_append<T: Tag>(
+        &mut self,
+        context: &mut Context<'_>,
+        tag: T,
+    ) -> Poll<Result<Delivery, SendError>> {
         loop {
             if matches!(self.wait, Wait::No)
-                && let Some(delivery) = self.topic.append_to_open(&self.record)
+                && let Some(delivery) = self.topic.append_to_open(&self.record, tag)
             {
                 return Poll::Ready(Ok(delivery));
             }
             let mut reserved = std::task::ready!(self.poll_wait(context))?;
-            let appended = self.topic.append(&self.record, &mut reserved);
+            let appended = self.topic.append(&self.record, &mut reserved, tag);
             self.give_back(reserved);
             match appended {
                 Ok(delivery) => return Poll::Ready(Ok(delivery)),
                 Err(blocked) => self.start_wait(blocked)?,
             }
         }
+    }
+}
+
+impl Future for Sending<'_> {
+    type Output = Result<Delivery, SendError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_append(context, NoTag)
+    }
+}
+
+/// The future of [`Topic::submit`]. Needs no runtime. Cancel-safe: dropped before it is ready, it
+/// has submitted nothing. The record's borrows last as long as it does.
+#[derive(Debug)]
+#[must_use = "a record is submitted when the future is polled"]
+pub struct Submitting<'a> {
+    sending: Sending<'a>,
+    user_data: UserData,
+}
+
+impl Future for Submitting<'_> {
+    type Output = Result<(), SendError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let user_data = self.user_data;
+        let delivery = std::task::ready!(self.sending.poll_append(context, user_data))?;
+        delivery.leave_to_queue();
+        Poll::Ready(Ok(()))
     }
 }
 

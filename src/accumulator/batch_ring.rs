@@ -36,6 +36,7 @@ use super::buffer_pool::BufferIndex;
 use super::ready::Link;
 use super::{Accumulator, BATCH_BYTES_MAX};
 use crate::clock;
+use crate::delivery::tags::{NoTag, Tag};
 use crate::delivery::{CellIndex, Delivery};
 use crate::protocol::plain_record;
 use crate::protocol::record_batch::{self, HEADER_BYTES, Header};
@@ -256,19 +257,25 @@ impl BatchRing {
     /// promise, how much the batch grew (STK-2). None: nothing happened, [`append`](Self::append)
     /// does what is needed. Lock-free; allocates nothing.
     #[inline(always)]
-    pub fn append_to_open(&self, entry: &Entry<'_>) -> Option<(Delivery, usize)> {
+    pub fn append_to_open<T: Tag>(&self, entry: &Entry<'_>, tag: T) -> Option<(Delivery, usize)> {
         let content = entry.content_bytes();
-        self.claim(self.word.load(Acquire), entry, content).ok()
+        self.claim(self.word.load(Acquire), entry, content, tag).ok()
     }
 
     /// Appends one record. Lock-free; runs on the calling thread; allocates nothing, except for a
     /// record larger than `batch.size`, which gets memory of its own.
     pub fn append(&self, entry: &Entry<'_>, memory: Memory) -> Append {
+        self.append_tagged(entry, memory, NoTag)
+    }
+
+    /// [`append`](Self::append) of a record that leaves a tag in its batch's cell. Allocates as well
+    /// where the cell has no room for one; not between claim and commit.
+    pub fn append_tagged<T: Tag>(&self, entry: &Entry<'_>, memory: Memory, tag: T) -> Append {
         let content = entry.content_bytes();
         let mut word = self.word.load(Acquire);
         loop {
             if word & (SEALED | CLOSED) == 0 {
-                match self.claim(word, entry, content) {
+                match self.claim(word, entry, content, tag) {
                     Ok((delivery, bytes)) => {
                         return Append::Done {
                             delivery,
@@ -282,7 +289,7 @@ impl BatchRing {
                     Err(Passed::Moved) => {}
                 }
             } else {
-                match self.open_next(word, entry, memory) {
+                match self.open_next(word, entry, memory, tag) {
                     Opened::Mine(append) => return append,
                     Opened::Again => {}
                 }
@@ -293,11 +300,12 @@ impl BatchRing {
 
     /// Claims, encodes and commits in the open batch of `word`.
     #[inline(always)]
-    fn claim(
+    fn claim<T: Tag>(
         &self,
         word: u64,
         entry: &Entry<'_>,
         content: usize,
+        tag: T,
     ) -> Result<(Delivery, usize), Passed> {
         if word & (SEALED | CLOSED) != 0 {
             return Err(Passed::Moved);
@@ -312,6 +320,7 @@ impl BatchRing {
         if offset + bytes > self.accumulator.batch_limit || ordinal == COUNT_MAX {
             return Err(Passed::Full);
         }
+        tag.reserve(|| batch.cell(), ordinal);
         let claimed = word + COUNT_ONE + bytes as u64;
         // Acquire on success: the claimed range is ours after everything that was before it.
         let claim = self.word.compare_exchange(word, claimed, Acquire, Relaxed);
@@ -322,7 +331,7 @@ impl BatchRing {
         }
         let index = batch_of(now).expect("a batch with an open claim stays in its slot");
         let claim = Claim { batch: index, offset, bytes };
-        Ok((self.write(claim, entry, ordinal, delta), bytes))
+        Ok((self.write(claim, entry, ordinal, delta, tag), bytes))
     }
 
     /// Appends as many of `count` records to the open batch as fit, with one claim; returns how
@@ -391,13 +400,22 @@ impl BatchRing {
 
     /// Writes a claimed record and commits it.
     #[inline(always)]
-    fn write(&self, claim: Claim, entry: &Entry<'_>, ordinal: u32, delta: i64) -> Delivery {
+    fn write<T: Tag>(
+        &self,
+        claim: Claim,
+        entry: &Entry<'_>,
+        ordinal: u32,
+        delta: i64,
+        tag: T,
+    ) -> Delivery {
         let bytes = claim.bytes;
         let batch = &self.accumulator.batches[claim.batch as usize];
         self.encode(claim, entry, ordinal, delta);
         batch.raise_timestamp(entry.timestamp);
         // Read before the commit: afterwards the batch may be gone.
-        let delivery = batch.cell().delivery(ordinal, entry.timestamp);
+        let cell = batch.cell();
+        tag.leave(cell, ordinal, entry.timestamp);
+        let delivery = cell.delivery(ordinal, entry.timestamp);
         if batch.commit(bytes) {
             self.accumulator.tell(self, 0);
         }
@@ -413,7 +431,7 @@ impl BatchRing {
 
     #[cold]
     #[inline(never)]
-    fn open_next(&self, word: u64, entry: &Entry<'_>, memory: Memory) -> Opened {
+    fn open_next<T: Tag>(&self, word: u64, entry: &Entry<'_>, memory: Memory, tag: T) -> Opened {
         if word & CLOSED != 0 {
             return Opened::Mine(Append::Closed);
         }
@@ -440,6 +458,7 @@ impl BatchRing {
             self.accumulator.put_back(buffer, used_reserved);
             return Opened::Mine(Append::NoMemory(self.accumulator.pool.cost(bytes)));
         };
+        tag.reserve(|| cell, 0);
         let opening = self.prepare(buffer, cell, generation, bytes, entry.timestamp);
         let published = slot_of(lap_of(seen), Some(buffer.0));
         if slot.compare_exchange(seen, published, AcqRel, Relaxed).is_err() {
@@ -459,7 +478,7 @@ impl BatchRing {
         let batch = &self.accumulator.batches[buffer.0 as usize];
         let deadline = self.accumulator.send_deadline(batch.opened_at(), opening & SEALED != 0);
         let claim = Claim { batch: buffer.0, offset: HEADER_BYTES, bytes: bytes - HEADER_BYTES };
-        let delivery = self.write(claim, entry, 0, 0);
+        let delivery = self.write(claim, entry, 0, 0, tag);
         self.accumulator.tell(self, deadline);
         Opened::Mine(Append::Done { delivery, bytes, opened: true, used_reserved })
     }

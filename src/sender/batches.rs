@@ -164,4 +164,15 @@ impl BatchTable {
         let indexed = self.slots.iter().zip(0_u32..);
         indexed.filter_map(|(slot, index)| slot.as_ref().filter(|b| !b.resolved).map(|_| index))
     }
+
+    /// The batches without a verdict, each partition's in the order of its records.
+    pub(super) fn unresolved_in_order(&self) -> Vec<u32> {
+        let mut found: Vec<_> = self.unresolved().collect();
+        found.sort_by_key(|index| {
+            let batch = self.get(*index);
+            let (order, first) = batch.rank();
+            (batch.partition, order, batch.sealed.opened_at, first)
+        });
+        found
+    }
 }

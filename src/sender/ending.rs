@@ -191,8 +191,7 @@ impl Sender {
     /// The deadline of the close has passed.
     fn force(&mut self, now: Instant) {
         self.empty(Closing::Forced);
-        let left: Vec<_> = self.batches.unresolved().collect();
-        for batch in left {
+        for batch in self.batches.unresolved_in_order() {
             let possibly_written = self.batches.get(batch).possibly_written();
             self.fail(batch, SendError::Closed { possibly_written });
         }
@@ -228,8 +227,7 @@ impl Sender {
     /// The shard's thread failed: every record that is left gets a verdict.
     pub fn abandon(&mut self) {
         self.close_rings();
-        let left: Vec<_> = self.batches.unresolved().collect();
-        for batch in left {
+        for batch in self.batches.unresolved_in_order() {
             let possibly_written = self.batches.get(batch).possibly_written();
             self.fail(batch, SendError::SenderFailed { possibly_written });
         }

@@ -126,8 +126,8 @@ impl Sender {
     fn identity_refused(&mut self, code: ErrorCode, now: Instant) {
         tracing::warn!(code = code.name(), "no producer id: failing what is queued");
         let queued = |state: &BatchState| !state.in_flight;
-        let failing: Vec<_> =
-            self.batches.unresolved().filter(|batch| queued(self.batches.get(*batch))).collect();
+        let mut failing = self.batches.unresolved_in_order();
+        failing.retain(|batch| queued(self.batches.get(*batch)));
         for batch in failing {
             let index = self.batches.get(batch).partition as usize;
             self.partitions[index].queue.retain(|other| *other != batch);

@@ -237,7 +237,8 @@ impl Sender {
         let partition = self.batches.get(batch).partition as usize;
         self.partitions[partition].settle(batch);
         let queued = |sender: &Self, batch: u32| !sender.batches.get(batch).in_flight;
-        let left: Vec<_> = self.batches.unresolved().filter(|at| queued(self, *at)).collect();
+        let mut left = self.batches.unresolved_in_order();
+        left.retain(|batch| queued(self, *batch));
         for batch in left {
             let partition = self.batches.get(batch).partition as usize;
             self.partitions[partition].queue.retain(|other| *other != batch);

@@ -25,6 +25,25 @@ pub(crate) const LAYERS: &[Layer] = &[
             "shard",
         ],
     },
+    // A producer inside somebody else's loop: it drives the shard itself.
+    Layer {
+        modules: &["embedded"],
+        uses: &[
+            "clock",
+            "config",
+            "delivery",
+            "driver::Waker", // ends a wait of the loop, from another thread
+            "driver::probe::AnyDriver", // the shard's type
+            "error",
+            "metrics",
+            "park",
+            "producer",
+            "record",
+            "shard",
+            "sync",
+            "topic",
+        ],
+    },
     // What users hold. The producer makes topics, and a topic looks into its producer.
     Layer {
         modules: &["producer", "topic"],
@@ -53,6 +72,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "accumulator",
             "clock",
             "config", // how to pin the thread, which driver to open, socket buffer sizes
+            "delivery::completion", // where the verdicts on submitted records go
             "driver",
             "metadata",
             "metrics", // the counters that it publishes
@@ -104,7 +124,8 @@ pub(crate) const LAYERS: &[Layer] = &[
     },
     Layer { modules: &["partitioner"], uses: &[] },
     Layer { modules: &["delivery"], uses: &["clock", "error", "fork", "park", "record", "sync"] },
-    Layer { modules: &["park"], uses: &["sync"] },
+    // A wait with a deadline has to know what time it is.
+    Layer { modules: &["park"], uses: &["clock", "sync"] },
     Layer { modules: &["fork"], uses: &[] },
     Layer { modules: &["error"], uses: &["protocol::error_code"] },
     Layer { modules: &["record"], uses: &["protocol::record_batch"] },
@@ -173,9 +194,10 @@ pub(crate) const HOMES: &[Home] = &[
     },
     Home {
         path: "tokio",
-        files: &["src/driver/tokio_uring.rs", "src/driver/tokio_uring/"],
+        files: &["src/driver/tokio_uring.rs", "src/driver/tokio_uring/", "src/embedded/drive.rs"],
         except: &[],
-        instead: "the library has no runtime; only tokio-uring's own timers need it",
+        instead: "the library has no runtime; only tokio-uring's own timers need it, and an \
+                  embedded shard waits in the runtime of its host",
     },
     Home {
         path: "socket2",
