@@ -148,6 +148,7 @@ pub mod config;
 pub mod delivery;
 #[doc(hidden)]
 pub mod driver;
+pub mod embedded;
 mod error;
 mod fork;
 #[doc(hidden)]
@@ -175,6 +176,7 @@ pub use config::{Acks, Affinity, ConfigBuilder, ConfigError, DriverChoice, Setti
 pub use delivery::Delivery;
 pub use delivery::completion::{Completion, Deliveries};
 pub use driver::probe::OpenError;
+pub use embedded::{Embedded, Progress};
 pub use error::{SendError, TrySendError};
 pub use ids::BrokerId;
 pub use metadata::PartitionDescription;

@@ -64,8 +64,8 @@ pub enum StartError {
         /// `batch.size`.
         batch_bytes: usize,
     },
-    /// An embedded producer is one shard, on the thread that drives it. Leave `kuring.shards` unset,
-    /// or make one embedded producer per thread.
+    /// An embedded producer is one shard, on the thread that drives it. Leave `kuring.shards`
+    /// unset, or make one embedded producer per thread.
     #[error("kuring.shards={shards}: an embedded producer is one shard; make one per thread")]
     EmbeddedShards {
         /// The setting.

@@ -17,14 +17,16 @@ use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::accumulator::Accumulator;
+use rustix::fd::BorrowedFd;
+
+use crate::accumulator::{Accumulator, WakeFn};
 use crate::clock;
 use crate::config::{DriverChoice, Settings, ZeroCopy, pin_current_thread};
 use crate::delivery::completion::{Completions, Run};
 use crate::driver::dns::Resolver;
-use crate::driver::probe::{self, Choice, OpenError};
+use crate::driver::probe::{self, AnyDriver, Choice, OpenError};
 use crate::driver::uring::UringOptions;
-use crate::driver::{Driver, Event, SocketOptions};
+use crate::driver::{self, Driver, Event, SocketOptions};
 use crate::metadata::Cluster;
 use crate::metrics::Published;
 use crate::park;
@@ -239,6 +241,15 @@ pub(crate) fn start(start: Start) -> Result<(JoinHandle<()>, &'static str), Shar
     }
 }
 
+/// A shard on the calling thread, to be stepped; `wake` tells the loop that runs it about news.
+pub(crate) fn embed(
+    start: Start,
+    wake: impl Fn() + Send + Sync + 'static,
+) -> Result<Turn<AnyDriver>, OpenError> {
+    let driver = probe::open_embedded(choice(start.settings.driver))?;
+    Ok(Turn::with_wake(start, driver, Box::new(wake)))
+}
+
 fn choice(driver: DriverChoice) -> Choice {
     match driver {
         DriverChoice::Auto => Choice::Auto,
@@ -254,6 +265,28 @@ fn uring_options(settings: &Settings) -> UringOptions {
         sqpoll: settings.sqpoll,
         ..UringOptions::default()
     }
+}
+
+/// Whether a step looks at the driver.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Look {
+    /// The driver has nothing to report.
+    No,
+    /// Waits until there is something, and no longer than until then: a time that is over only
+    /// looks, None waits without limit.
+    Until(Option<Instant>),
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// There is more to do at once.
+    Again,
+    /// There is nothing to do until the driver's descriptor is readable, the shard is woken, or
+    /// then.
+    Asleep(Option<Instant>),
+    /// The shard is closed: `end` is due.
+    Ended,
 }
 
 /// The shard's loop and what it works with.
@@ -286,11 +319,15 @@ pub(crate) struct Turn<D> {
 
 impl<D: Driver> Turn<D> {
     pub(crate) fn new(start: Start, driver: D) -> Self {
+        let waker = driver.waker();
+        Self::with_wake(start, driver, Box::new(move || waker.wake()))
+    }
+
+    fn with_wake(start: Start, driver: D, wake: WakeFn) -> Self {
         let now = clock::now();
         let shared = Arc::clone(&start.shards[start.number]);
-        let waker = driver.waker();
-        let resolver = Resolver::new(waker.clone());
-        shared.accumulator.set_wake(Box::new(move || waker.wake()));
+        let resolver = Resolver::new(driver.waker());
+        shared.accumulator.set_wake(wake);
         let settings = Arc::clone(&start.settings);
         let options = SenderOptions {
             settings: start.settings,
@@ -382,8 +419,50 @@ impl<D: Driver> Turn<D> {
 
     /// One round: news, decisions, effects, sleep. True when the shard is closed.
     pub(crate) fn turn(&mut self) -> bool {
-        let accumulator = Arc::clone(&self.shared.accumulator);
-        accumulator.awake();
+        let (closed, now) = self.round();
+        if !closed {
+            self.sleep(now);
+        }
+        closed
+    }
+
+    /// One round inside somebody else's loop: looks at the driver if told to; then news, decisions,
+    /// effects. Afterwards the loop is woken for what the shard does not know of.
+    pub(crate) fn step(&mut self, look: Look) -> Step {
+        if let Look::Until(until) = look {
+            self.look(clock::now(), until);
+        }
+        let (closed, now) = self.round();
+        if closed {
+            return Step::Ended;
+        }
+        let until = self.next_deadline(now);
+        let accumulator = &self.shared.accumulator;
+        let answers_due = self.sender.in_flight_bytes() > 0;
+        let again = self.driver.hand_over() || until.is_some_and(|until| until <= now);
+        let asleep =
+            !again && accumulator.fall_asleep(until.map_or(u64::MAX, clock::to_nanos), answers_due);
+        if asleep { Step::Asleep(until) } else { Step::Again }
+    }
+
+    /// The driver's name.
+    pub(crate) fn driver_name(&self) -> &'static str {
+        self.driver.name()
+    }
+
+    /// See [`Driver::descriptor`].
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.driver.descriptor()
+    }
+
+    /// Ends a `step` that waits, from any thread.
+    pub(crate) fn waker(&self) -> driver::Waker {
+        self.driver.waker()
+    }
+
+    /// News, decisions, effects. Whether the shard is closed, and the time of the round.
+    fn round(&mut self) -> (bool, Instant) {
+        self.shared.accumulator.awake();
         let now = clock::now();
         if self.sender.in_flight_bytes() > 0 && now > self.looked_at + LATE {
             // The process may have been stopped, or this thread not run: what was answered by now
@@ -401,11 +480,7 @@ impl<D: Driver> Turn<D> {
             sender.handle_resolved(node as u32, &found.unwrap_or_default(), now);
         });
         self.sender.handle_timeout(now);
-        let closed = self.perform(now);
-        if !closed {
-            self.sleep(now);
-        }
-        closed
+        (self.perform(now), now)
     }
 
     fn handle_commands(&mut self, now: Instant) {
@@ -497,8 +572,9 @@ impl<D: Driver> Turn<D> {
         any
     }
 
-    fn sleep(&mut self, now: Instant) {
-        let accumulator = Arc::clone(&self.shared.accumulator);
+    /// When the next round is due, whatever happens until then.
+    fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let accumulator = &self.shared.accumulator;
         let nanos = clock::to_nanos(now);
         let waiting = accumulator.waiters.expire(nanos, accumulator.pool());
         let waiting = [
@@ -507,12 +583,19 @@ impl<D: Driver> Turn<D> {
             (self.number == 0).then(|| self.cluster.expire(nanos)).flatten(),
         ];
         let waiting = waiting.into_iter().flatten().map(clock::from_nanos).min();
-        let until = [self.sender.poll_timeout(), waiting].into_iter().flatten().min();
+        [self.sender.poll_timeout(), waiting].into_iter().flatten().min()
+    }
+
+    fn sleep(&mut self, now: Instant) {
+        let until = self.next_deadline(now);
         let spinning = !self.spin.is_zero() && now < self.busy_at + self.spin;
         let answers_due = self.sender.in_flight_bytes() > 0;
         let may_sleep = !spinning
             && until.is_none_or(|until| until > now)
-            && accumulator.fall_asleep(until.map_or(u64::MAX, clock::to_nanos), answers_due);
+            && self
+                .shared
+                .accumulator
+                .fall_asleep(until.map_or(u64::MAX, clock::to_nanos), answers_due);
         self.look(now, if may_sleep { until } else { Some(now) });
     }
 

@@ -268,7 +268,7 @@ impl BatchRing {
         self.append_tagged(entry, memory, NoTag)
     }
 
-    /// [`append`](Self::append) of a record that leaves a tag in its batch's cell. Allocates as well
+    /// [`append`](Self::append) of a record that leaves a tag in its batch's cell. Allocates also
     /// where the cell has no room for one; not between claim and commit.
     pub fn append_tagged<T: Tag>(&self, entry: &Entry<'_>, memory: Memory, tag: T) -> Append {
         let content = entry.content_bytes();

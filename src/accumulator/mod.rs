@@ -47,7 +47,8 @@ const AHEAD_BATCHES_MAX: u64 = 32;
 /// Full batches that wake a shard which waits for answers anyway.
 const COALESCE_BYTES: usize = 128 << 10;
 
-type WakeFn = Box<dyn Fn() + Send + Sync>;
+/// Wakes a shard that sleeps.
+pub type WakeFn = Box<dyn Fn() + Send + Sync>;
 
 /// Partitions that were made and not yet seen by the shard.
 #[derive(Default)]

@@ -4,8 +4,8 @@
 //! Owns:     the runs of records that have their verdict and were not polled.
 //! Thread:   shards add; any thread reads, and several take turns.
 //! Bounds:   one run per verdict of a batch or of a piece of one. A run holds the batch's cell, not
-//!           its buffer. So a reader that is behind costs a cell and its tags per batch, and neither
-//!           stops the shard nor the appenders, until the process has no cell left (4 million
+//!           its buffer. So a reader that is behind costs a cell and its tags per batch, and stops
+//!           neither the shard nor the appenders, until the process has no cell left (4 million
 //!           batches): then appends wait for memory.
 //! Never:    loses or overflows: what a completion needs is there before its record is accepted.
 //!

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use socket2::Socket;
@@ -100,6 +100,8 @@ pub struct EpollDriver {
     reports: VecDeque<Report>,
     /// The last turn reported without asking the kernel; two in a row would starve the sockets.
     skipped: bool,
+    /// The last look left something in the kernel: more events, or more bytes of a connection.
+    more: bool,
     events: Vec<epoll::Event>,
     input: Box<[u8]>,
 }
@@ -119,6 +121,7 @@ impl EpollDriver {
             connections: Vec::new(),
             reports: VecDeque::with_capacity(16),
             skipped: false,
+            more: false,
             events: Vec::with_capacity(EVENTS_MAX),
             input: vec![0; INPUT_BYTES].into_boxed_slice(),
         })
@@ -273,6 +276,7 @@ impl EpollDriver {
         }
         let (step, error) = match rustix::io::read(&connection.socket, &mut *self.input) {
             Ok(bytes) if bytes > 0 && connection.last_reads > 0 => {
+                self.more |= bytes == INPUT_BYTES || connection.broken.is_some();
                 return handle(Event::Received(id, &self.input[..bytes]));
             }
             Err(Errno::AGAIN | Errno::INTR) => return,
@@ -329,6 +333,14 @@ impl Driver for EpollDriver {
         Waker::new(Arc::clone(&self.event))
     }
 
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.epoll.as_fd())
+    }
+
+    fn hand_over(&mut self) -> bool {
+        !self.reports.is_empty() || self.more
+    }
+
     fn wait(&mut self, until: Option<Instant>, handle: &mut dyn FnMut(Event<'_>)) {
         let reported = self.deliver(handle);
         if reported && !self.skipped {
@@ -337,6 +349,7 @@ impl Driver for EpollDriver {
         }
         self.skipped = false;
         self.poll(if reported { Some(crate::clock::now()) } else { until });
+        self.more = self.events.len() == EVENTS_MAX;
         for index in 0..self.events.len() {
             self.handle_ready(self.events[index], handle);
         }

@@ -13,6 +13,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rustix::fd::BorrowedFd;
+
 pub mod capabilities;
 mod cursor;
 pub mod dns;
@@ -142,6 +144,19 @@ pub trait Driver {
 
     /// A waker for this driver.
     fn waker(&self) -> Waker;
+
+    /// A descriptor that polls readable while the kernel has something for `wait` to report. None
+    /// where there is no such thing: then the driver needs a thread of its own.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// Before somebody waits for the [`descriptor`](Self::descriptor) instead of in `wait`: hands
+    /// everything that was started to the kernel, without waiting. True if `wait` may have
+    /// something to report that the descriptor does not show.
+    fn hand_over(&mut self) -> bool {
+        false
+    }
 
     /// Waits until something happened, `until` has passed or a waker was used, then reports all
     /// that is there. `until` in the past only looks. None waits without limit.

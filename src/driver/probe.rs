@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Once};
 use std::time::Instant;
 
+use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
 use super::epoll::EpollDriver;
@@ -91,6 +92,13 @@ pub enum OpenError {
         /// What would help.
         remedy: Remedy,
     },
+    /// The driver that was asked for blocks its thread in a runtime of its own, so it cannot run
+    /// inside another loop. `kuring.driver=auto` chooses one that can.
+    #[error("kuring.driver={driver} cannot be embedded: set kuring.driver=auto")]
+    NotEmbeddable {
+        /// The driver's name.
+        driver: &'static str,
+    },
     /// The process or the system has no descriptor or no memory left; another driver would fare no
     /// better.
     #[error("the {driver} driver cannot be opened, descriptors or memory ran out: {error}")]
@@ -130,6 +138,22 @@ pub fn open(
         || TokioUringDriver::open(pool),
         EpollDriver::new,
     )
+}
+
+/// Opens a driver for somebody else's loop: one that has a descriptor.
+///
+/// # Errors
+/// As [`open`]; and where the driver that was asked for needs a thread of its own.
+pub fn open_embedded(choice: Choice) -> Result<AnyDriver, OpenError> {
+    match choice {
+        Choice::TokioUring => return Err(OpenError::NotEmbeddable { driver: "tokio-uring" }),
+        Choice::Uring => return Err(OpenError::NotEmbeddable { driver: "uring" }),
+        Choice::Auto | Choice::Epoll => {}
+    }
+    let driver = EpollDriver::new();
+    let driver = driver.map_err(|error| OpenError::Exhausted { driver: "epoll", error })?;
+    log_chosen("epoll", choice);
+    Ok(AnyDriver::Epoll(driver))
 }
 
 fn open_with(
@@ -253,6 +277,14 @@ impl Driver for AnyDriver {
 
     fn waker(&self) -> Waker {
         with_driver!(self, driver => driver.waker())
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        with_driver!(self, driver => driver.descriptor())
+    }
+
+    fn hand_over(&mut self) -> bool {
+        with_driver!(self, driver => driver.hand_over())
     }
 
     fn wait(&mut self, until: Option<Instant>, handle: &mut dyn FnMut(Event<'_>)) {

@@ -311,6 +311,8 @@ pub(crate) const FOREIGN_NAMES: &[&str] = &[
     "InvalidData", // std::io::ErrorKind
     "PhantomData", // std::marker
     "StoredData",  // tokio-uring's `OneshotOutputTransform`
+    "UserData",    // io_uring, as `user_data`: the number that comes back with a completion
+    "user_data",
 ];
 
 /// Columns of a line, at most.
