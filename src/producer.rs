@@ -384,7 +384,7 @@ impl Producer {
     ///
     /// Never waits for anything but another thread that is in this call, and allocates nothing.
     /// Works on after [`close`](Self::close), by when all verdicts are there. What is not polled
-    /// keeps a cell of the process's memory per batch (about 16 bytes per record), and none of
+    /// keeps a cell of the process per batch (16 bytes per record, 4 KiB at least), and none of
     /// `buffer.memory`; what is not polled by the end of the producer is gone. In a fork's child
     /// there is nothing.
     pub fn poll_deliveries(&self, completions: &mut [Completion]) -> usize {

@@ -17,11 +17,11 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use kafka_protocol::messages::ApiKey;
-use kuring::{Delivery, DriverChoice, Metrics, Producer, Record, Topic};
+use kuring::{Completion, Delivery, DriverChoice, Metrics, Producer, Record, Topic};
 
 use counting::{calls, count_this_thread};
-use support::deadline::bounded;
-use support::fake_broker::{FakeBroker, Gate, Turn};
+use support::deadline::{bounded, now};
+use support::fake_broker::{FakeBroker, Gate, PATIENCE, Turn};
 use support::rig::{builder, poll_once, until};
 
 const WARM_UP: u64 = 100_000;
@@ -31,6 +31,8 @@ const PARTITIONS: i32 = 4;
 const WINDOW: usize = 2000;
 /// A buffer for a batch of the default size.
 const BUFFER: u64 = 16_384 + 448;
+/// Long enough for a batch to be full before.
+const LINGER: Duration = Duration::from_millis(20);
 const VALUE: [u8; 100] = [7; 100];
 
 /// The counter is the process's, so one test counts at a time.
@@ -70,9 +72,14 @@ fn run<F: Future>(waker: &Waker, future: F) -> F::Output {
 }
 
 /// One manner of sending: sends so many records.
-type Manner = fn(&Topic, u64, &mut Vec<Delivery>, &mut VecDeque<Delivery>);
+type Manner = fn(&Flooded, u64, &mut Vec<Delivery>, &mut VecDeque<Delivery>);
 
-fn sent_and_dropped(topic: &Topic, count: u64, _: &mut Vec<Delivery>, _: &mut VecDeque<Delivery>) {
+fn sent_and_dropped(
+    Flooded { topic, .. }: &Flooded,
+    count: u64,
+    _: &mut Vec<Delivery>,
+    _: &mut VecDeque<Delivery>,
+) {
     for number in 0..count {
         let record = Record::new().value(&VALUE).partition(number as i32 % PARTITIONS);
         drop(topic.blocking_send(record).unwrap());
@@ -80,7 +87,7 @@ fn sent_and_dropped(topic: &Topic, count: u64, _: &mut Vec<Delivery>, _: &mut Ve
 }
 
 fn sent_and_waited_for(
-    topic: &Topic,
+    Flooded { topic, .. }: &Flooded,
     count: u64,
     _: &mut Vec<Delivery>,
     window: &mut VecDeque<Delivery>,
@@ -94,7 +101,12 @@ fn sent_and_waited_for(
     window.drain(..).for_each(|delivery| drop(delivery.wait().unwrap()));
 }
 
-fn awaited(topic: &Topic, count: u64, _: &mut Vec<Delivery>, window: &mut VecDeque<Delivery>) {
+fn awaited(
+    Flooded { topic, .. }: &Flooded,
+    count: u64,
+    _: &mut Vec<Delivery>,
+    window: &mut VecDeque<Delivery>,
+) {
     thread_local! {
         static WAKER: Waker = Waker::from(Arc::new(Unpark(thread::current())));
     }
@@ -109,11 +121,38 @@ fn awaited(topic: &Topic, count: u64, _: &mut Vec<Delivery>, window: &mut VecDeq
     });
 }
 
-fn many_at_once(topic: &Topic, count: u64, taken: &mut Vec<Delivery>, _: &mut VecDeque<Delivery>) {
+fn many_at_once(
+    Flooded { topic, .. }: &Flooded,
+    count: u64,
+    taken: &mut Vec<Delivery>,
+    _: &mut VecDeque<Delivery>,
+) {
     let records = [Record::new().value(&VALUE); 100];
     for _ in 0..count / 100 {
         topic.blocking_send_batch(&records, taken).unwrap();
         taken.drain(..).for_each(drop);
+    }
+}
+
+/// Submits, and polls the completions.
+fn submitted(flooded: &Flooded, count: u64, _: &mut Vec<Delivery>, _: &mut VecDeque<Delivery>) {
+    let mut completions = [const { Completion::EMPTY }; 100];
+    let mut poll = |wait: bool| {
+        if wait {
+            assert!(flooded.producer.wait_deliveries(now() + PATIENCE));
+        }
+        let polled = flooded.producer.poll_deliveries(&mut completions);
+        assert!(completions[..polled].iter().all(|completion| completion.verdict.is_ok()));
+        polled as u64
+    };
+    let (mut submitted, mut completed) = (0, 0);
+    while completed < count {
+        if submitted < count {
+            let record = Record::new().value(&VALUE).partition(submitted as i32 % PARTITIONS);
+            flooded.topic.blocking_submit(record, submitted).unwrap();
+            submitted += 1;
+        }
+        completed += poll(submitted == count || submitted - completed >= WINDOW as u64);
     }
 }
 
@@ -145,7 +184,7 @@ impl Flooded {
                 _ => Turn::Serve,
             }
         });
-        let producer = builder(&broker, driver).linger(Duration::from_millis(1)).build().unwrap();
+        let producer = builder(&broker, driver).linger(LINGER).build().unwrap();
         let topic = producer.topic("t");
         let flooded = Self { broker, gate, producer, topic };
         flooded.count_the_shard();
@@ -186,6 +225,30 @@ impl Flooded {
         deliveries.into_iter().for_each(|delivery| drop(delivery.wait().unwrap()));
     }
 
+    /// The same with submitted records, so that each cell has room for what a batch has of them.
+    fn fill_with_submitted(&self) {
+        self.settle();
+        let gate = Gate::default();
+        *self.gate.lock().unwrap() = Some(gate.clone());
+        let mut submitted = 0;
+        for partition in (0..PARTITIONS).cycle() {
+            if self.producer.metrics().buffer_available_bytes < BUFFER {
+                break;
+            }
+            // One batch, and a ring that is full for a moment.
+            let record = Record::new().partition(partition).value(&VALUE);
+            let taken = (0..140).take_while(|_| self.topic.try_submit(record, 0).is_ok());
+            submitted += taken.count();
+        }
+        *self.gate.lock().unwrap() = None;
+        gate.open();
+        let mut completions = [const { Completion::EMPTY }; 100];
+        while submitted > 0 {
+            assert!(self.producer.wait_deliveries(now() + PATIENCE));
+            submitted -= self.producer.poll_deliveries(&mut completions);
+        }
+    }
+
     /// Waits until nothing is under way. Allocates nothing.
     fn settle(&self) {
         let metrics = || self.producer.metrics();
@@ -205,13 +268,16 @@ fn measured(driver: DriverChoice, manner: Manner) -> Taken {
     for _ in 0..2 {
         (0..PARTITIONS).for_each(|partition| flooded.fill(partition..partition + 1));
         flooded.fill(0..PARTITIONS);
+        if manner as usize == submitted as Manner as usize {
+            flooded.fill_with_submitted();
+        }
     }
     let (mut taken, mut window) = (Vec::with_capacity(100), VecDeque::with_capacity(WINDOW));
-    manner(&flooded.topic, WARM_UP, &mut taken, &mut window);
+    manner(&flooded, WARM_UP, &mut taken, &mut window);
     flooded.settle();
     let before = flooded.totals();
     let calls_before = calls();
-    manner(&flooded.topic, RECORDS, &mut taken, &mut window);
+    manner(&flooded, RECORDS, &mut taken, &mut window);
     flooded.settle();
     let calls = calls() - calls_before;
     let after = flooded.totals();
@@ -256,6 +322,11 @@ macro_rules! takes_nothing {
             #[test]
             fn sending_many_at_once_takes_nothing() {
                 crate::takes_nothing(DRIVER, crate::many_at_once);
+            }
+
+            #[test]
+            fn submitting_and_polling_takes_nothing() {
+                crate::takes_nothing(DRIVER, crate::submitted);
             }
         }
     };

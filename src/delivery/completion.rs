@@ -141,6 +141,9 @@ impl Cell {
 struct Queue {
     runs: VecDeque<Run>,
     wakers: Vec<Waker>,
+    /// Takes the place of `wakers` while they are woken: who waits again is there before they all
+    /// are. Kept for its memory.
+    spare: Vec<Waker>,
     /// Shards that may still add.
     shards: usize,
 }
@@ -163,7 +166,12 @@ impl Completions {
         Arc::new(Self {
             added: AtomicUsize::new(0),
             taken: AtomicUsize::new(0),
-            queue: Mutex::new(Queue { runs: VecDeque::new(), wakers: Vec::new(), shards }),
+            queue: Mutex::new(Queue {
+                runs: VecDeque::new(),
+                wakers: Vec::new(),
+                spare: Vec::new(),
+                shards,
+            }),
             reading: Mutex::default(),
         })
     }
@@ -196,14 +204,11 @@ impl Completions {
         if queue.wakers.is_empty() {
             return;
         }
-        let mut wakers = std::mem::take(&mut queue.wakers);
+        let spare = std::mem::take(&mut queue.spare);
+        let mut woken = std::mem::replace(&mut queue.wakers, spare);
         drop(queue);
-        wakers.drain(..).for_each(park::wake);
-        let mut queue = self.queue();
-        if queue.wakers.is_empty() {
-            // Kept for its memory.
-            queue.wakers = wakers;
-        }
+        woken.drain(..).for_each(park::wake);
+        self.queue().spare = woken;
     }
 
     /// Whether nothing is there to be polled. Two loads.

@@ -3,8 +3,8 @@
 //! Owns:     per cell, a slot for each place in the batch: user data, and the record's own time.
 //! Thread:   appenders write theirs between claim and commit; the queue's reader takes them once
 //!           the batch has its verdict.
-//! Bounds:   16 bytes for each place of the largest batch with tags that the cell ever had, rounded
-//!           up to the next power of two; kept, as the cells are.
+//! Bounds:   16 bytes for each place of the largest batch with tags that the cell ever had, 4 KiB at
+//!           least, rounded up to the next power of two; kept, as the cells are.
 //! Never:    is there for a cell whose records all had deliveries.
 //!
 //! The slots are Relaxed. The commit of the record publishes its slot to the shard, and the queue's
@@ -17,10 +17,11 @@ use super::CellIndex;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::atomic::{AtomicI64, AtomicU64};
 
-/// Slots of the first chunk; each further one has twice as many as the one before.
-const FIRST_BITS: u32 = 6;
+/// Slots of the first chunk: 4 KiB, enough for a default batch of records of 64 bytes and more. Each
+/// further one has twice as many as the one before.
+const FIRST_BITS: u32 = 8;
 /// As many as a batch of 2^19 records needs.
-const CHUNKS: usize = 14;
+const CHUNKS: usize = 12;
 /// The time of an empty slot. A record's is never negative (TIM-3).
 const EMPTY: i64 = -1;
 
@@ -123,7 +124,7 @@ mod tests {
     #[test]
     fn each_place_of_the_largest_batch_has_a_slot_of_its_own() {
         const LAST: u32 = (1 << 19) - 1;
-        assert_eq!((place_of(0), place_of(63), place_of(64)), ((0, 0), (0, 63), (1, 0)));
+        assert_eq!((place_of(255), place_of(256)), ((0, 255), (1, 0)));
         assert_eq!(place_of(LAST).0, CHUNKS - 1);
         let mut next = (0, 0);
         for ordinal in 0..=LAST {
@@ -136,13 +137,13 @@ mod tests {
     #[test]
     fn what_was_left_is_taken_once() {
         let cell = CellIndex::claim(&"t".into(), 0).unwrap();
-        for ordinal in [0, 64, 1000] {
+        for ordinal in [0, 256, 1000] {
             UserData(u64::MAX - u64::from(ordinal)).reserve(|| cell, ordinal);
             UserData(u64::MAX - u64::from(ordinal)).leave(cell, ordinal, 7);
         }
         let tags = cell.cell().tags.get().unwrap();
         let taken: Vec<_> = (0..2000).filter_map(|ordinal| tags.take(ordinal)).collect();
-        assert_eq!(taken, [0, 64, 1000].map(|ordinal| (u64::MAX - ordinal, 7)));
+        assert_eq!(taken, [0, 256, 1000].map(|ordinal| (u64::MAX - ordinal, 7)));
         assert!((0..2000).all(|ordinal| tags.take(ordinal).is_none()));
         cell.abandon();
     }
