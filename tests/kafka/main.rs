@@ -4,11 +4,12 @@
 //! Nothing is skipped silently: without Java they fail and say what to install.
 //!
 //! Reading order: content (what is sent) → traffic (who sends it) → ledger (what must be in the
-//! log) → the tests: volume, placement, sending, refusals, splitting, outages,
-//! closing.
+//! log) → the tests: volume, placement, sending, completions, refusals, splitting,
+//! outages, closing.
 #![forbid(unsafe_code)]
 
 mod closing;
+mod completions;
 mod content;
 mod ledger;
 mod outages;
@@ -53,6 +54,8 @@ on_every_version! {
     sending::acks_all_records_are_what_the_java_consumer_and_the_dump_tool_read,
     sending::every_driver_delivers,
     sending::a_topic_with_the_brokers_clock_tells_that_time,
+    completions::every_submitted_record_is_where_its_completion_says,
+    completions::an_embedded_producer_delivers,
     refusals::an_unknown_topic_is_named_within_max_block,
     refusals::a_topic_created_while_send_waits_is_found,
     refusals::an_invalid_topic_name_is_refused,
