@@ -120,6 +120,8 @@ struct Core {
     signal: Arc<Signal>,
     /// How the last step ended.
     stepped: Cell<Step>,
+    /// The last turn looked at the sockets.
+    looked: Cell<bool>,
     /// Another name of the driver's descriptor.
     descriptor: OwnedFd,
     /// A time that is over.
@@ -282,6 +284,7 @@ impl Embedded {
             turn: RefCell::new(Some(turn)),
             signal,
             stepped: Cell::new(Step::Again),
+            looked: Cell::new(false),
             descriptor,
             started: clock::now(),
         };
@@ -302,17 +305,23 @@ impl Embedded {
 
     /// One turn: looks at the sockets, takes what was sent, sends requests, resolves deliveries.
     /// Waits for something to do until `until`, or without limit; a time that is over only looks.
-    /// Does not wait where something is due: what was sent since the last turn, or
-    /// [`Progress::Again`]. Runs the wakers of deliveries. Allocates nothing in the steady state.
+    /// Does not wait where something is due: what was sent since the last turn, which then goes out
+    /// first, or [`Progress::Again`]. Runs the wakers of deliveries. Allocates nothing in the steady state.
     ///
     /// From a waker that a turn runs it does nothing.
     pub fn turn(&self, until: Option<Instant>) -> Progress {
-        let until = if self.core.is_due() {
-            Some(self.core.started)
+        let core = &self.core;
+        let told = core.signal.is_raised() && core.stepped.get() != Step::Again;
+        // What was just sent goes out without a look first, but no two turns go without one.
+        let look = if told && core.looked.get() {
+            Look::No
+        } else if core.is_due() {
+            Look::Until(Some(core.started))
         } else {
-            [until, self.core.deadline()].into_iter().flatten().min()
+            Look::Until([until, core.deadline()].into_iter().flatten().min())
         };
-        let progress = self.core.step(Look::Until(until));
+        core.looked.set(!matches!(look, Look::No));
+        let progress = core.step(look);
         // A task that drives has a timer for the deadline before this turn.
         self.core.signal.wake();
         progress
