@@ -31,6 +31,10 @@
 //! [`blocking_send`](Topic::blocking_send) or [`send_batch`](Topic::send_batch), and gives back a
 //! [`Delivery`]. [`Producer::close`] ends everything and counts it up in a [`Summary`].
 //!
+//! Loops that want neither futures nor callbacks [`submit`](Topic::submit) a record with a number,
+//! and [poll](Producer::poll_deliveries) numbers and verdicts. Services with one thread run the
+//! producer inside their own loop: [`Embedded`].
+//!
 //! # What is promised
 //!
 //! Every record that was accepted gets exactly one verdict, on every path, a panic of a sender
@@ -67,6 +71,8 @@
 //!   I/O, all protocol, all timers of their partitions. Pinned by `kuring.affinity`. They run no
 //!   user code except the wakers of deliveries that are being awaited.
 //! - *The resolver*: host names, away from the shards, since the system's resolver blocks.
+//!
+//! An [`Embedded`] producer has one shard and no thread for it: the caller's does both.
 //!
 //! # The life of a record
 //!
@@ -105,11 +111,13 @@
 //! | snapshot | the immutable cluster metadata that everyone reads |
 //! | delivery | the promise for one record; a verdict resolves it exactly once |
 //! | verdict | acknowledged, definitely not written, or possibly written |
+//! | completion | a verdict with the number that its record was submitted with |
 //!
 //! # Layers
 //!
 //! A folder is a layer, imports point down, and `tests/tidy` holds the table. From top to bottom:
 //!
+//! - `embedded`: a producer inside somebody else's loop.
 //! - `producer`, `topic`: what users hold.
 //! - `shard`: the loop that joins a sender and a driver, and decides nothing.
 //! - `metrics`: what shards publish.

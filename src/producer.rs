@@ -378,9 +378,10 @@ impl Producer {
     }
 
     /// Takes verdicts on records that were [submitted](Topic::submit): one for each, on whatever
-    /// path it came, in the order of the verdicts. With idempotence, which is on by default, the
-    /// acknowledgements of a partition come in the order of its records. Returns how many were
-    /// written to the front of `completions`; what they replace is dropped.
+    /// path it came, in the order of the verdicts. Within a batch that is the order of the records,
+    /// and between the batches of a partition too, as long as no answer is lost: a later batch that
+    /// is sent again may be acknowledged before an earlier one. The offsets tell. Returns how many
+    /// were written to the front of `completions`; what they replace is dropped.
     ///
     /// Never waits for anything but another thread that is in this call, and allocates nothing.
     /// Works on after [`close`](Self::close), by when all verdicts are there. What is not polled

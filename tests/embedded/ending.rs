@@ -24,7 +24,12 @@ use crate::support::rig::{builder, millis, poll_once};
 type Promised = Vec<Local<Delivery>>;
 
 /// After a close: each record has one verdict, the totals say the same, all memory is back.
-fn settled(producer: &Embedded, summary: Summary, deliveries: &[Local<Delivery>], submitted: u64) {
+pub(crate) fn settled(
+    producer: &Embedded,
+    summary: Summary,
+    deliveries: &[Local<Delivery>],
+    submitted: u64,
+) {
     let mut found = Vec::new();
     poll(producer, &mut found);
     assert_eq!(found.len() as u64, submitted, "each submitted record has one completion");

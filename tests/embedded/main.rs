@@ -3,10 +3,13 @@
 //! Each test runs on every driver that has a descriptor, as `epoll::name`, and on the one that is
 //! chosen by itself, as `auto::name`; those of `queue` on the drivers of producers with threads.
 //!
-//! Reading order: loops → runtimes → pressure → ending → queue.
-#![forbid(unsafe_code)]
+//! Reading order: loops → runtimes → pressure → ending → forked → queue.
+#![deny(unsafe_code)]
 
 mod ending;
+mod forked;
+#[path = "../ending/in_child.rs"]
+mod in_child;
 mod loops;
 mod pressure;
 mod queue;
@@ -61,9 +64,11 @@ on_drivers! { [epoll Epoll, auto Auto] {
     ending::dropped_with_its_runtime_it_sends_what_was_accepted,
     ending::a_turn_that_panics_leaves_a_verdict_for_every_record,
     ending::ack_7_a_waker_may_call_anything,
+    forked::a_forks_child_has_an_inert_copy_and_the_parent_notices_nothing,
 } }
 
 on_drivers! { [threads_epoll Epoll, threads_auto Auto] {
+    queue::completions_come_in_the_order_of_the_records,
     queue::each_submitted_record_has_one_completion,
     queue::completions_of_split_batches_have_true_offsets,
     queue::a_forced_close_leaves_each_partitions_completions_in_order,

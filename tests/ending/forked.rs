@@ -1,17 +1,10 @@
 //! Fork without exec: the child's copy of a producer is inert and says so, and the parent's own
 //! goes on as if nothing had happened.
-//!
-//! The child runs between fork and exec, where a test can have it without help from C; it may do
-//! anything there that a child without exec may do.
-#![expect(unsafe_code, reason = "a fork is unsafe: it copies one thread and all locks")]
+#![forbid(unsafe_code)]
 
-use std::fs;
 use std::future::Future;
 use std::io::{Read, Write, pipe};
-use std::os::unix::process::CommandExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -19,36 +12,13 @@ use std::thread;
 use kafka_protocol::messages::ApiKey;
 use kuring::{Delivery, DriverChoice, Producer, Record, SendError, Summary, Topic, TrySendError};
 
+use crate::in_child::in_child;
 use crate::support::fake_broker::{FakeBroker, Gate, PATIENCE, Turn};
 use crate::support::rig::{builder, poll_once, run, verdict};
 use crate::traces::{sender_threads, settled};
 
 const BUFFER: u64 = 1472;
 const LARGE: [u8; 900] = [7; 900];
-
-/// Runs `body` in the child of a fork; fails with its panic, if it has one.
-fn in_child(body: impl FnMut() + Send + Sync + 'static) {
-    let folder = tempfile::tempdir().unwrap();
-    let report = folder.path().join("report");
-    let mut command = Command::new("true");
-    let (mut body, path) = (AssertUnwindSafe(body), report.clone());
-    // SAFETY: obligation: nothing in the child relies on a thread or a lock that was not copied.
-    // The producers do not, which is what is tested; the allocator is safe across forks.
-    let command = unsafe {
-        command.pre_exec(move || {
-            let told = match catch_unwind(AssertUnwindSafe(|| (*body)())) {
-                Ok(()) => "as it should be".to_owned(),
-                Err(panic) => match panic.downcast::<String>() {
-                    Ok(text) => *text,
-                    Err(_) => "a panic".to_owned(),
-                },
-            };
-            fs::write(&path, told)
-        })
-    };
-    assert!(command.status().unwrap().success());
-    assert_eq!(fs::read_to_string(&report).unwrap(), "as it should be", "what the child told");
-}
 
 type Mid = Pin<Box<dyn Future<Output = Result<Delivery, SendError>> + Send>>;
 

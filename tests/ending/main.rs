@@ -12,6 +12,7 @@ mod broken;
 mod callbacks;
 mod drops;
 mod forked;
+mod in_child;
 mod states;
 mod stopped;
 #[path = "../support/mod.rs"]
