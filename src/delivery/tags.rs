@@ -3,8 +3,8 @@
 //! Owns:     per cell, a slot for each place in the batch: user data, and the record's own time.
 //! Thread:   appenders write theirs between claim and commit; the queue's reader takes them once
 //!           the batch has its verdict.
-//! Bounds:   16 bytes for each place of the largest batch with tags that the cell ever had, 4 KiB at
-//!           least, rounded up to the next power of two; kept, as the cells are.
+//! Bounds:   16 bytes for each place of the largest batch with tags that the cell ever had, rounded
+//!           up to the next power of two, 4 KiB at least; kept, as the cells are.
 //! Never:    is there for a cell whose records all had deliveries.
 //!
 //! The slots are Relaxed. The commit of the record publishes its slot to the shard, and the queue's
@@ -17,8 +17,8 @@ use super::CellIndex;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::atomic::{AtomicI64, AtomicU64};
 
-/// Slots of the first chunk: 4 KiB, enough for a default batch of records of 64 bytes and more. Each
-/// further one has twice as many as the one before.
+/// Slots of the first chunk: 4 KiB, enough for a default batch of records of 64 bytes and more.
+/// Each further one has twice as many as the one before.
 const FIRST_BITS: u32 = 8;
 /// As many as a batch of 2^19 records needs.
 const CHUNKS: usize = 12;

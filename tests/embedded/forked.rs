@@ -14,8 +14,8 @@ use crate::support::rig::builder_for;
 /// Something of this thread, for the same thread's copy in the child.
 struct SameThread<T>(T);
 
-// SAFETY: obligation: the content is used by the thread that it belongs to. The body of a child of a
-// fork runs on the copy of the thread that forked, and the parent's drop runs on that thread.
+// SAFETY: obligation: the content is used by the thread that it belongs to. The body of a child of
+// a fork runs on the copy of the thread that forked, and the parent's drop runs on that thread.
 unsafe impl<T> Send for SameThread<T> {}
 // SAFETY: as for Send.
 unsafe impl<T> Sync for SameThread<T> {}
