@@ -14,7 +14,7 @@ use std::time::Duration;
 use kuring::{ConfigBuilder, Producer, Record, Topic, clock};
 
 const VALUE: [u8; 100] = [b'x'; 100];
-const DRIVERS: [&str; 2] = ["epoll", "tokio-uring"];
+const DRIVERS: [&str; 3] = ["uring", "epoll", "tokio-uring"];
 const ROUND_TRIPS: usize = 20_000;
 
 fn producer(driver: &str) -> Producer {

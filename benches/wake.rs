@@ -17,6 +17,7 @@ use kuring::accumulator::buffer_pool::BufferPool;
 use kuring::clock;
 use kuring::driver::epoll::EpollDriver;
 use kuring::driver::tokio_uring::TokioUringDriver;
+use kuring::driver::uring::{UringDriver, UringOptions};
 use kuring::driver::{Driver, Waker};
 
 const WAKES: usize = 5000;
@@ -81,8 +82,14 @@ fn tokio_uring() -> TokioUringDriver {
     TokioUringDriver::open(&pool).expect("io_uring")
 }
 
+fn uring() -> UringDriver {
+    let pool = BufferPool::new(1 << 20, 16 << 10).expect("memory");
+    UringDriver::open(&pool, &UringOptions::default()).expect("io_uring of Linux 6.0")
+}
+
 fn main() {
-    let drivers: [(&str, Run); 2] = [
+    let drivers: [(&str, Run); 3] = [
+        ("uring", || wakes(uring)),
         ("epoll", || wakes(|| EpollDriver::new().expect("epoll"))),
         ("tokio-uring", || wakes(tokio_uring)),
     ];
