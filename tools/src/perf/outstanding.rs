@@ -4,8 +4,8 @@
 //! are outstanding, the same few kilobytes are used again and stay in the cache. A ring would walk
 //! through all its memory (that cost 10 ns a record).
 //!
-//! Bounds:   `CHUNKS_MAX * CHUNK_RECORDS` deliveries of all threads together, room for which is made
-//!           at the start.
+//! Bounds:   `CHUNKS_MAX * CHUNK_RECORDS` deliveries of all threads together, room for which is
+//!           made at the start.
 //! Never:    allocates after `new`.
 #![forbid(unsafe_code)]
 
@@ -23,8 +23,8 @@ use super::stats::Stats;
 
 /// Records between two looks at the verdicts and at the clock.
 pub(super) const CHUNK_RECORDS: usize = 256;
-/// Chunks of all threads. Half a million records, more 100-byte ones than the default buffer.memory holds: it is memory
-/// that holds a sender back, not this.
+/// Chunks of all threads: half a million records, more 100-byte ones than the default buffer.memory
+/// holds. It is memory that holds a sender back, not this.
 const CHUNKS_MAX: usize = 2048;
 /// Chunks of a thread among so many that its share would be less: enough to fill one and settle
 /// others.
