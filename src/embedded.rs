@@ -306,8 +306,8 @@ impl Embedded {
     /// One turn: looks at the sockets, takes what was sent, sends requests, resolves deliveries.
     /// Waits for something to do until `until`, or without limit; a time that is over only looks.
     /// Does not wait where something is due: what was sent since the last turn, which then goes out
-    /// first, or [`Progress::Again`]. Runs the wakers of deliveries. Allocates nothing in the steady
-    /// state.
+    /// first, or [`Progress::Again`]. Runs the wakers of deliveries. Allocates nothing once it has
+    /// been busy for a while.
     ///
     /// From a waker that a turn runs it does nothing.
     pub fn turn(&self, until: Option<Instant>) -> Progress {

@@ -190,7 +190,7 @@ fn open(driver: DriverChoice) -> Result<Opened, String> {
             Err(OpenError::Unavailable { error, remedy, .. }) => {
                 Some((error.to_string(), remedy.to_string()))
             }
-            Err(OpenError::Exhausted { .. }) => None,
+            Err(OpenError::Exhausted { .. } | OpenError::NotEmbeddable { .. }) => None,
             // The second try found what the first had given back.
             Ok(_) => Some((
                 "locked memory was short for a moment, rings of this user that ended a moment \
