@@ -2,6 +2,8 @@
 //!
 //! Bounds: a run that has not ended after [`RUN_SECONDS_MAX`] is killed and counts as failed.
 
+use std::error::Error;
+use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,7 +20,19 @@ pub(crate) const CLIENT_CPU: usize = 0;
 pub(crate) const BROKER_CPU: usize = 1;
 
 /// A client that hangs shall not hold the others up for ever.
-const RUN_SECONDS_MAX: u32 = 180;
+const RUN_SECONDS_MAX: u32 = 120;
+
+/// What a run that was killed says of itself.
+#[derive(Debug)]
+pub(crate) struct Endless;
+
+impl fmt::Display for Endless {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "did not end in {RUN_SECONDS_MAX} s")
+    }
+}
+
+impl Error for Endless {}
 
 /// Which broker, and how it is reached.
 #[derive(Clone, Debug)]
@@ -110,7 +124,7 @@ fn sample(command: &mut Command, broker: Option<u32>) -> Outcome<Sample> {
         let last = errors.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no word");
         let timed_out = output.status.code() == Some(124);
         return Err(match timed_out {
-            true => format!("did not end in {RUN_SECONDS_MAX} s").into(),
+            true => Box::new(Endless),
             false => last.trim_start_matches("compare: ").to_owned().into(),
         });
     };

@@ -1,7 +1,7 @@
 //! Charts of the main contenders: plain SVG, bars of medians with whiskers from least to most.
 //!
-//! They follow the reader's light or dark scheme. A bar that would dwarf all others ends at a
-//! double stroke; its value is written beside it.
+//! They follow the reader's light or dark scheme. Where less is better, a bar that would dwarf all
+//! others ends at a double stroke; its value is written beside it.
 
 use std::fmt::Write;
 
@@ -80,6 +80,8 @@ struct Bar {
 struct Panel {
     title: String,
     digits: usize,
+    /// More is better: nobody's bar is cut, least of all the winner's.
+    up: bool,
     bars: Vec<Bar>,
 }
 
@@ -98,19 +100,19 @@ pub(crate) fn all(parts: &[Part]) -> Vec<(&'static str, String)> {
             "throughput.svg",
             "Records a second (more is better)",
             throughput(|sample| sample.report.records_per_sec / 1e6, "M records/s", 2, true),
-            Mode::Throughput,
+            false,
         ),
         (
             "cpu.svg",
             "Client CPU per record (less is better)",
             throughput(|sample| sample.report.cpu_ns_per_record, "ns per record", 0, false),
-            Mode::Throughput,
+            false,
         ),
-        ("latency.svg", "Latency (less is better)", latency_panels(parts), Mode::Rtt),
+        ("latency.svg", "Latency (less is better)", latency_panels(parts), true),
     ];
     let drawn = charts.into_iter().filter(|(_, _, panels, _)| !panels.is_empty());
     drawn
-        .map(|(name, title, panels, mode)| (name, draw(title, &panels, &caption(parts, mode))))
+        .map(|(name, title, panels, late)| (name, draw(title, &panels, &caption(parts, late))))
         .collect()
 }
 
@@ -163,7 +165,7 @@ fn panel(part: &Part, cell: &Cell, figure: (Figure, &'static str, usize), up: bo
         let order = one.median.total_cmp(&other.median);
         if up { order.reverse() } else { order }
     });
-    Panel { title: format!("{}, {place}: {unit}", table::title(cell)), digits, bars }
+    Panel { title: format!("{}, {place}: {unit}", table::title(cell)), digits, up, bars }
 }
 
 fn bar(row: &Row, figure: Figure) -> Option<Bar> {
@@ -188,18 +190,22 @@ fn bar(row: &Row, figure: Figure) -> Option<Bar> {
 }
 
 /// What all have in common, then each contender's own settings.
-fn caption(parts: &[Part], mode: Mode) -> Vec<String> {
+fn caption(parts: &[Part], latency: bool) -> Vec<String> {
     let mut lines = Vec::new();
     for part in parts {
         let text = format!(
-            "{}. Kuring {}, {}; {} rounds. Bars are medians, whiskers go from least to most.",
-            part.heading, part.commit, part.machine, part.rounds
+            "{}. Kuring {}, {}; {}. Bars are medians, whiskers go from least to most.",
+            part.heading,
+            part.commit,
+            part.machine,
+            table::rounds(part)
         );
         lines.extend(wrap(&text));
     }
     for name in DRAWN {
-        let rows = parts.iter().flat_map(|part| &part.cells).filter(|cell| cell.mode == mode);
-        let row = rows.flat_map(|cell| &cell.rows).find(|row| row.contender == name);
+        let cells = parts.iter().flat_map(|part| &part.cells);
+        let cells = cells.filter(|cell| (cell.mode != Mode::Throughput) == latency);
+        let row = cells.flat_map(|cell| &cell.rows).find(|row| row.contender == name);
         if let Some(report) = row.and_then(|row| row.samples.first()).map(|one| &one.report) {
             lines.extend(wrap(&format!("{name}: {} {}", report.version, report.settings)));
         }
@@ -232,7 +238,7 @@ fn draw(title: &str, panels: &[Panel], caption: &[String]) -> String {
         y += 34.0;
         text(&mut body, "panel", (MARGIN, y), &panel.title);
         y += 10.0;
-        let limit = limit(&panel.bars);
+        let limit = limit(panel);
         for bar in &panel.bars {
             draw_bar(&mut body, bar, y, limit, panel.digits);
             y += ROW_HEIGHT;
@@ -253,12 +259,13 @@ fn draw(title: &str, panels: &[Panel], caption: &[String]) -> String {
 }
 
 /// What the whole width stands for.
-fn limit(bars: &[Bar]) -> f64 {
-    let mut medians: Vec<f64> = bars.iter().map(|bar| bar.median).collect();
+fn limit(panel: &Panel) -> f64 {
+    let mut medians: Vec<f64> = panel.bars.iter().map(|bar| bar.median).collect();
     medians.sort_by(f64::total_cmp);
-    let most = bars.iter().map(|bar| bar.most).fold(0.0, f64::max);
-    let middle = median(&medians);
-    if most > CUT_FROM * middle { CUT_FROM * middle } else { most }.max(f64::MIN_POSITIVE)
+    let most = panel.bars.iter().map(|bar| bar.most).fold(0.0, f64::max);
+    let cut = CUT_FROM * median(&medians);
+    let limit = if most > cut && !panel.up { cut } else { most };
+    limit.max(f64::MIN_POSITIVE)
 }
 
 fn draw_bar(out: &mut String, bar: &Bar, y: f64, limit: f64, digits: usize) {
@@ -320,14 +327,24 @@ mod tests {
         Bar { label: "a & b".into(), class: "own", median, least: median, most: median, mark: "" }
     }
 
+    fn panel_of(up: bool) -> Panel {
+        let bars = vec![bar_of(1.0), bar_of(2.0), bar_of(100.0)];
+        Panel { title: "p".into(), digits: 0, up, bars }
+    }
+
     #[test]
     fn a_bar_that_would_dwarf_the_others_is_cut_and_keeps_its_value() {
-        let bars = vec![bar_of(1.0), bar_of(2.0), bar_of(100.0)];
-        assert_eq!(limit(&bars), 12.0);
-        let drawn = draw("t", &[Panel { title: "p".into(), digits: 0, bars }], &[]);
+        assert_eq!(limit(&panel_of(false)), 12.0);
+        let drawn = draw("t", &[panel_of(false)], &[]);
         assert_eq!(drawn.matches("class=\"cut\"").count(), 2);
         assert!(drawn.contains(">100</text>"));
         assert!(drawn.contains("a &amp; b"));
+    }
+
+    #[test]
+    fn a_winner_s_bar_is_not_cut() {
+        assert_eq!(limit(&panel_of(true)), 100.0);
+        assert!(!draw("t", &[panel_of(true)], &[]).contains("class=\"cut\""));
     }
 
     #[test]

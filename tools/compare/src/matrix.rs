@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 use compare_measure::{Mode, Outcome};
 
-use crate::arena::{self, Arena, BROKER_CPU, CLIENT_CPU, Choice};
+use crate::arena::{self, Arena, BROKER_CPU, CLIENT_CPU, Choice, Endless};
 use crate::contenders::{CONTENDERS, Contender};
 use crate::results::{self, Cell, Part, Row};
 use crate::table;
@@ -242,9 +242,14 @@ impl Options {
             // A JVM is slow at first; nobody should be measured while it learns.
             drop(arena.run(first, &self.arguments(&work, first, cell)?));
         }
+        // Who did not end once is not waited for again.
+        let mut endless = vec![false; here.len()];
         for round in 0..self.rounds {
             for turn in 0..here.len() {
                 let index = if round % 2 == 0 { turn } else { here.len() - 1 - turn };
+                if endless[index] {
+                    continue;
+                }
                 let arguments = self.arguments(&work, here[index], cell)?;
                 let outcome = arena.run(here[index], &arguments);
                 let row = &mut cell.rows[index];
@@ -257,6 +262,7 @@ impl Options {
                     }
                     Err(error) => {
                         eprintln!("round {} of {}: {name:<18} {error}", round + 1, self.rounds);
+                        endless[index] = error.is::<Endless>();
                         row.failures.push(error.to_string());
                     }
                 }

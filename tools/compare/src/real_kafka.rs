@@ -14,7 +14,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use compare_measure::Outcome;
+use compare_measure::{Outcome, cost};
 
 /// Longest wait for one answer of the cluster.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
@@ -32,13 +32,25 @@ impl Cluster {
         Ok(Self { admin: config.create()?, consumer: config.create()? })
     }
 
-    pub(crate) fn create(&self, topic: &str, partitions: u32) -> Outcome<()> {
-        let topic = NewTopic::new(topic, partitions as i32, TopicReplication::Fixed(1));
+    pub(crate) fn create(&self, name: &str, partitions: u32) -> Outcome<()> {
+        let topic = NewTopic::new(name, partitions as i32, TopicReplication::Fixed(1));
         let options = AdminOptions::new().operation_timeout(Some(ANSWER_MAX));
         for result in wait(self.admin.create_topics(&[topic], &options))? {
             result.map_err(|(topic, code)| format!("topic {topic} was not created: {code}"))?;
         }
-        Ok(())
+        self.wait_for(name, partitions)
+    }
+
+    /// A controller's word that a topic exists is earlier than the leaders' knowledge of it.
+    fn wait_for(&self, topic: &str, partitions: u32) -> Outcome<()> {
+        let began = cost::now();
+        loop {
+            match self.count(topic, partitions) {
+                Ok(_) => return Ok(()),
+                Err(error) if began.elapsed() > ANSWER_MAX => return Err(error),
+                Err(_) => {}
+            }
+        }
     }
 
     /// Records in the topic, by the partitions' end offsets.

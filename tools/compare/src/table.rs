@@ -26,8 +26,11 @@ fn spread(figures: &[f64], digits: usize) -> String {
 /// One part: what it is, who was left out, and its cells.
 pub(crate) fn part(part: &Part) -> String {
     let mut text = format!(
-        "## {}\n\nKuring {}, {}; {} rounds, medians (min–max).\n\n",
-        part.heading, part.commit, part.machine, part.rounds,
+        "## {}\n\nKuring {}, {}; {}, medians (min–max).\n\n",
+        part.heading,
+        part.commit,
+        part.machine,
+        rounds(part),
     );
     for reason in &part.left_out {
         let _ = writeln!(text, "- left out: {reason}");
@@ -39,6 +42,14 @@ pub(crate) fn part(part: &Part) -> String {
         text += &cell(each, part.is_real());
     }
     text
+}
+
+/// How often each contender ran.
+pub(crate) fn rounds(part: &Part) -> String {
+    match part.rounds {
+        1 => "one round".into(),
+        count => format!("{count} rounds"),
+    }
 }
 
 /// One cell: its table, the ratios, how quiet it was.

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use compare_measure::{Latencies, Outcome, Plan, Schedule, Sender, cost, value};
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
+use futures::stream::{self, FuturesUnordered};
+use futures::{StreamExt, TryStreamExt};
 use rskafka::client::ClientBuilder;
 use rskafka::client::partition::{Compression, PartitionClient, UnknownTopicHandling};
 use rskafka::client::producer::aggregator::RecordAggregator;
@@ -39,6 +39,9 @@ const OUTSTANDING_MAX: usize = 8;
 
 /// Batches outstanding in all, where there are many.
 const OUTSTANDING_IN_ALL: usize = 80;
+
+/// Partitions whose clients are made at the same time.
+const CONNECTING_MAX: usize = 100;
 
 type Verdicts = FuturesUnordered<Pin<Box<dyn Future<Output = u64>>>>;
 
@@ -68,13 +71,11 @@ async fn clients(plan: &Plan) -> Outcome<Vec<Arc<PartitionClient>>> {
         return Err("rskafka has no properties, and acks is always all".into());
     }
     let client = ClientBuilder::new(vec![plan.bootstrap.clone()]).build().await?;
-    let mut clients = Vec::new();
-    for partition in 0..plan.partitions as i32 {
-        let unknown = UnknownTopicHandling::Retry;
-        let client = client.partition_client(&plan.topic, partition, unknown).await?;
-        clients.push(Arc::new(client));
-    }
-    Ok(clients)
+    let connect =
+        |partition| client.partition_client(&plan.topic, partition, UnknownTopicHandling::Retry);
+    // One after the other takes it 40 ms each, which a thousand partitions would notice.
+    let clients = stream::iter(0..plan.partitions as i32).map(connect).buffered(CONNECTING_MAX);
+    Ok(clients.map_ok(Arc::new).try_collect().await?)
 }
 
 /// Batches made by the application, partition after partition.
