@@ -5,6 +5,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use compare_measure::{Outcome, Plan, Sender, cost, value};
 
@@ -12,6 +13,9 @@ use crate::wire::{self, Batch};
 
 /// Larger than any answer to one batch.
 const ANSWER_BYTES_MAX: usize = 4_096;
+
+/// How long the first record may be refused.
+const FIRST_MAX: Duration = Duration::from_secs(10);
 
 /// One connection, one request at a time.
 pub(crate) struct Floor {
@@ -100,10 +104,18 @@ impl Sender for Floor {
     }
 
     fn round_trip(&mut self) -> Outcome<()> {
-        // The request is far smaller than the socket's buffer, which is empty by now.
-        self.stream.write_all(&self.request)?;
-        let whole = self.read_answer()?;
-        wire::check_produce_answer(&self.answer[4..whole], 0)?;
+        let began = cost::now();
+        loop {
+            // The request is far smaller than the socket's buffer, which is empty by now.
+            self.stream.write_all(&self.request)?;
+            let whole = self.read_answer()?;
+            match wire::check_produce_answer(&self.answer[4..whole], 0) {
+                Ok(()) => break,
+                // A topic that was just created may not be known to its leader yet.
+                Err(_) if self.acknowledged == 0 && began.elapsed() < FIRST_MAX => {}
+                Err(error) => return Err(error),
+            }
+        }
         self.acknowledged += 1;
         Ok(())
     }
