@@ -342,6 +342,7 @@ mod tests {
     }
 
     fn is_free(cell: CellIndex) -> bool {
+        super::super::shares::count_held();
         let cell = cell.cell();
         !cell.tagged.load(Relaxed) && cell.shares.load(Relaxed) == super::super::UNRESOLVED
     }
