@@ -22,7 +22,7 @@ use rustix::fd::BorrowedFd;
 use crate::accumulator::{Accumulator, WakeFn};
 use crate::clock;
 use crate::config::{DriverChoice, Settings, ZeroCopy, pin_current_thread};
-use crate::delivery::completion::{Completions, Run};
+use crate::delivery::completion::{Completions, ROUND, Run};
 use crate::driver::dns::Resolver;
 use crate::driver::probe::{self, AnyDriver, Choice, OpenError};
 use crate::driver::uring::UringOptions;
@@ -563,7 +563,12 @@ impl<D: Driver> Turn<D> {
         let mut any = false;
         while let Some(verdict) = self.sender.poll_verdict() {
             any = true;
-            self.runs.extend(Run::of(verdict.cell, verdict.span));
+            if let Some(run) = Run::of(verdict.cell, verdict.span) {
+                if self.runs.capacity() == 0 {
+                    self.runs.reserve(ROUND);
+                }
+                self.runs.push(run);
+            }
             verdict.hand_out(&mut self.wakers);
         }
         if !self.runs.is_empty() {

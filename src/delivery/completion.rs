@@ -28,8 +28,10 @@ use crate::sync::atomic::AtomicUsize;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{Mutex, MutexGuard};
 
-/// Runs and waiting tasks that fit without new memory.
-const ROUND: usize = 64;
+/// Runs that fit without new memory once there are some: as many as verdicts of one turn.
+pub const ROUND: usize = 256;
+/// Waiting tasks that fit without new memory.
+const WAITING: usize = 4;
 
 /// The verdict on one record that was [submitted](crate::Topic::submit): what it was submitted
 /// with, and what became of it. Errors are shared: copying one allocates nothing.
@@ -168,8 +170,9 @@ impl Completions {
             taken: AtomicUsize::new(0),
             queue: Mutex::new(Queue {
                 runs: VecDeque::new(),
-                wakers: Vec::new(),
-                spare: Vec::new(),
+                // The first wait may come when nothing else takes memory any more.
+                wakers: Vec::with_capacity(WAITING),
+                spare: Vec::with_capacity(WAITING),
                 shards,
             }),
             reading: Mutex::default(),
