@@ -5,13 +5,14 @@
 //! Source:   the Kafka protocol guide; KIP-482 (flexible versions), KIP-98 (record batch v2).
 //!
 //! Reading order: [`varint`], [`wire`], [`api`], [`frame`], one file per API, [`record_batch`],
-//! [`plain_record`], [`split`].
+//! [`plain_record`], [`split`], [`holes`].
 #![forbid(unsafe_code)]
 
 pub mod api;
 pub mod api_versions;
 pub mod error_code;
 pub mod frame;
+pub mod holes;
 pub mod init_producer_id;
 pub mod metadata;
 pub mod plain_record;

@@ -15,7 +15,9 @@
 //! | 23 | last offset delta | 4 | | 61 | records | |
 #![forbid(unsafe_code)]
 
-use super::varint::{varint_bytes, varlong_bytes, write_varint, write_varlong};
+use super::varint::{
+    read_varint, read_varlong, varint_bytes, varlong_bytes, write_varint, write_varlong,
+};
 use crate::ids::{ProducerIdentity, Sequence};
 
 /// Bytes of a batch in front of its records.
@@ -155,12 +157,104 @@ pub fn encode_record(
 /// # Panics
 /// When `out` has another length.
 pub fn encode_record_around(out: &mut [u8], ordinal: u32, timestamp_delta: i64, content: &[u8]) {
-    let body = out.len() - prefix_bytes(out.len());
-    let rest = put_varint(out, body as i32);
+    let total = out.len();
+    put_head(out, total, ordinal, timestamp_delta).copy_from_slice(content);
+}
+
+/// Writes what stands in front of the content of a record of `total` bytes; `out` is all of it.
+///
+/// # Panics
+/// When `out` has another length.
+pub fn encode_head(out: &mut [u8], total: usize, ordinal: u32, timestamp_delta: i64) {
+    let rest = put_head(out, total, ordinal, timestamp_delta);
+    assert!(rest.is_empty(), "a head has another size than was left for it");
+}
+
+/// Writes a record whose value comes later; returns where the value of
+/// `value_bytes` is. `out` has exactly [`record_bytes`] of the same arguments.
+///
+/// # Panics
+/// When `out` has another length.
+#[inline]
+pub fn encode_record_without_value(
+    out: &mut [u8],
+    ordinal: u32,
+    timestamp_delta: i64,
+    key: Option<&[u8]>,
+    value_bytes: usize,
+    headers: &[Header<'_>],
+) -> usize {
+    let total = out.len();
+    let rest = put_head(out, total, ordinal, timestamp_delta);
+    let rest = put_varint(put_field(rest, key), value_bytes as i32);
+    let value_at = total - rest.len();
+    put_headers(&mut rest[value_bytes..], headers);
+    value_at
+}
+
+/// Where a record of `total` bytes has its attributes.
+#[inline]
+pub fn attributes_at(total: usize) -> usize {
+    prefix_bytes(total)
+}
+
+/// Key and headers of a record that [`encode_record_without_value`] wrote into `record`.
+///
+/// # Panics
+/// When it did not.
+pub fn key_and_headers(record: &[u8]) -> (Option<&[u8]>, Vec<Header<'_>>) {
+    let mut fields = Fields(&record[prefix_bytes(record.len()) + 1..]);
+    let (_, delta_bytes) = read_varlong(fields.0).expect(OURS);
+    fields.0 = &fields.0[delta_bytes..];
+    fields.length();
+    let (key, _) = (fields.take(), fields.take());
+    let count = fields.length().expect(OURS);
+    let header = |_| {
+        let key = fields.take().and_then(|key| std::str::from_utf8(key).ok());
+        Header { key: key.expect(OURS), value: fields.take() }
+    };
+    (key, (0..count).map(header).collect())
+}
+
+const OURS: &str = "a record that this process wrote";
+
+/// The fields of a record of our own, one after another.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    /// None: null.
+    fn length(&mut self) -> Option<usize> {
+        let (length, bytes) = read_varint(self.0).expect(OURS);
+        self.0 = &self.0[bytes..];
+        usize::try_from(length).ok()
+    }
+
+    fn take(&mut self) -> Option<&'a [u8]> {
+        let (field, rest) = self.length().map(|length| self.0.split_at(length))?;
+        self.0 = rest;
+        Some(field)
+    }
+}
+
+/// Writes to the front of `out`; returns what is behind it.
+#[inline(always)]
+fn put_head(out: &mut [u8], total: usize, ordinal: u32, timestamp_delta: i64) -> &mut [u8] {
+    let rest = put_varint(out, (total - prefix_bytes(total)) as i32);
     rest[0] = 0;
     let rest = &mut rest[1..];
     let delta_bytes = write_varlong(rest, timestamp_delta);
-    put_varint(&mut rest[delta_bytes..], ordinal as i32).copy_from_slice(content);
+    put_varint(&mut rest[delta_bytes..], ordinal as i32)
+}
+
+/// Writes the last fields of a record.
+#[inline(always)]
+fn put_headers(out: &mut [u8], headers: &[Header<'_>]) {
+    let mut rest = put_varint(out, headers.len() as i32);
+    for header in headers {
+        rest = put_field(rest, Some(header.key.as_bytes()));
+        rest = put_field(rest, header.value);
+    }
+    assert!(rest.is_empty(), "a record has another size than was claimed for it");
 }
 
 /// Writes to the front of `out`; returns what is behind it.
@@ -406,6 +500,26 @@ mod tests {
             let bound = upper_bound_bytes(Some(value), Some(value), &headers);
             let worst = record_bytes(u32::MAX >> 1, i64::MIN, Some(value), Some(value), &headers);
             assert!(HEADER_BYTES + worst <= bound);
+        }
+    }
+
+    #[test]
+    fn a_record_whose_value_comes_later_is_the_same_and_tells_its_key_and_headers() {
+        let headers = [Header { key: "h", value: Some(b"x") }, Header { key: "n", value: None }];
+        for (key, headers) in [(None, &[][..]), (Some(&b"key"[..]), &headers)] {
+            for value in [0, 1, 50, 300, 9_000] {
+                let value = vec![b'v'; value];
+                let (length, delta) = (Some(value.len()), -70);
+                let bytes = record_bytes(80, delta, key.map(<[u8]>::len), length, headers);
+                let (mut whole, mut later) = (vec![0; bytes], vec![0; bytes]);
+                encode_record(&mut whole, 80, delta, key, Some(&value), headers);
+                let at =
+                    encode_record_without_value(&mut later, 80, delta, key, value.len(), headers);
+                assert_eq!(later[attributes_at(bytes)], 0);
+                assert_eq!(key_and_headers(&later), (key, headers.to_vec()));
+                later[at..at + value.len()].copy_from_slice(&value);
+                assert_eq!(later, whole);
+            }
         }
     }
 

@@ -23,7 +23,7 @@ pub struct Piece {
     pub records: u32,
     /// Bytes that it will have, its header included.
     pub bytes: usize,
-    /// The time of its first record.
+    /// The time that the times of its records are differences to: that of its first one, mostly.
     pub base_timestamp: i64,
     /// The latest time of its records.
     pub max_timestamp: i64,
@@ -50,18 +50,18 @@ pub fn cut(batch: &[u8], limit: usize) -> Option<Vec<Piece>> {
     let mut pieces: Vec<Piece> = Vec::new();
     let (mut start, mut number) = (HEADER_BYTES, 0);
     let mut records = Records::of(batch, start);
-    if records.clone().next()?.timestamp_delta != 0 {
-        return None;
-    }
     while let Some(record) = records.next() {
         let timestamp = base.wrapping_add(record.timestamp_delta);
         let added = pieces.last_mut().is_some_and(|piece| piece.add(&record, timestamp, target));
         if !added {
+            // The first piece keeps every byte, and so the base, from which its first record may be
+            // away: the one that gave the base was left out then.
+            let base_timestamp = if number == 0 { base } else { timestamp };
             pieces.push(Piece {
                 first: number,
                 records: 1,
-                bytes: alone(&record),
-                base_timestamp: timestamp,
+                bytes: HEADER_BYTES + record.bytes(0, timestamp.wrapping_sub(base_timestamp)),
+                base_timestamp,
                 max_timestamp: timestamp,
                 start,
             });
