@@ -48,6 +48,7 @@ pub(super) struct Chosen {
     pub(super) affinity: Option<Affinity>,
     pub(super) shards: Option<i64>,
     pub(super) spin: Option<Duration>,
+    pub(super) reserve_max: Option<Duration>,
     pub(super) driver: Option<DriverChoice>,
     pub(super) zero_copy: Option<ZeroCopy>,
     pub(super) sqpoll: Option<Duration>,
@@ -290,6 +291,14 @@ impl ConfigBuilder {
         self
     }
 
+    /// How long the records of a batch that is to be sent wait for reservations in it, counted from
+    /// the last of these; later ones are left out ([`Topic::reserve`](crate::Topic::reserve)). Up
+    /// to `i32::MAX` milliseconds (`kuring.reserve.max.ms`; default 10 ms).
+    pub fn reserve_max(mut self, reserve_max: Duration) -> Self {
+        self.chosen.reserve_max = Some(reserve_max);
+        self
+    }
+
     /// Which driver moves the bytes (`kuring.driver`; default [`DriverChoice::Auto`]).
     pub fn driver(mut self, driver: DriverChoice) -> Self {
         self.chosen.driver = Some(driver);
@@ -437,6 +446,7 @@ impl Chosen {
             "socket.connection.setup.timeout.max.ms" => {
                 (value::SETUP_TIMEOUT_MAX, &mut self.connection_setup_timeout_max)
             }
+            "kuring.reserve.max.ms" => (value::RESERVE_MAX, &mut self.reserve_max),
             "metadata.max.age.ms" => (value::METADATA_AGE, &mut self.metadata_age_max),
             "metadata.max.idle.ms" => (value::METADATA_IDLE, &mut self.metadata_idle_max),
             "metadata.recovery.rebootstrap.trigger.ms" => {

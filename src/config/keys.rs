@@ -161,9 +161,10 @@ pub(super) const SUPPORTED: [&str; 28] = [
 ];
 
 /// Our own properties.
-pub(super) const OURS: [&str; 6] = [
+pub(super) const OURS: [&str; 7] = [
     "kuring.affinity",
     "kuring.driver",
+    "kuring.reserve.max.ms",
     "kuring.shards",
     "kuring.spin",
     "kuring.sqpoll",

@@ -17,6 +17,7 @@
 //! | `kuring.driver` | `auto`, `uring`, `tokio-uring`, `epoll` | `auto` |
 //! | `kuring.zerocopy` | `off`, `auto`; for the `uring` driver | `off` |
 //! | `kuring.sqpoll` | `0`, or a time as for `kuring.spin`; for the `uring` driver | `0` |
+//! | `kuring.reserve.max.ms` | milliseconds, 0 to `i32::MAX` | 10 |
 #![forbid(unsafe_code)]
 
 mod affinity;

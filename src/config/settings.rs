@@ -194,6 +194,9 @@ pub struct Settings {
     pub shards: Option<usize>,
     /// How long a sender polls for work before it sleeps (`kuring.spin`; default 0: at once).
     pub spin: Duration,
+    /// How long the records of a batch that is to be sent wait for reservations in it, counted from
+    /// the last of these; at most `i32::MAX` milliseconds (`kuring.reserve.max.ms`; default 10 ms).
+    pub reserve_max: Duration,
     /// Which driver moves the bytes (`kuring.driver`; default `auto`).
     pub driver: DriverChoice,
     /// Whether large requests are sent without a copy; only the `uring` driver can

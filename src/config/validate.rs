@@ -71,6 +71,7 @@ pub(super) fn settings(chosen: &Chosen) -> Result<Settings, ConfigError> {
         affinity: affinity(chosen)?,
         shards: shards.map(|shards| shards as usize),
         spin: chosen.spin.unwrap_or(Duration::ZERO).min(super::FOREVER),
+        reserve_max: value::RESERVE_MAX.checked(chosen.reserve_max)?,
         driver: chosen.driver.unwrap_or(DriverChoice::Auto),
         zero_copy: chosen.zero_copy.unwrap_or_default(),
         sqpoll: chosen.sqpoll.filter(|idle| !idle.is_zero()).map(|idle| idle.min(super::FOREVER)),

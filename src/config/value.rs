@@ -126,6 +126,7 @@ pub(super) const METADATA_AGE: Millis = long_ms("metadata.max.age.ms", 300_000);
 pub(super) const METADATA_IDLE: Millis =
     Millis { min: 5_000, ..long_ms("metadata.max.idle.ms", 300_000) };
 pub(super) const REBOOTSTRAP: Millis = long_ms("metadata.recovery.rebootstrap.trigger.ms", 300_000);
+pub(super) const RESERVE_MAX: Millis = int_ms("kuring.reserve.max.ms", 10);
 pub(super) const CONNECTION_IDLE: Millis = long_ms("connections.max.idle.ms", 540_000);
 
 pub(super) const BATCH: Whole = whole("batch.size", 16_384, 0, INT_MAX);

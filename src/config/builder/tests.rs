@@ -55,11 +55,12 @@ fn the_defaults_are_kafka_s() {
     assert_eq!((defaults.affinity, defaults.shards), (Affinity::Auto, None));
     assert_eq!((defaults.spin, defaults.driver), (Duration::ZERO, DriverChoice::Auto));
     assert_eq!((defaults.zero_copy, defaults.sqpoll), (ZeroCopy::Off, None));
+    assert_eq!(defaults.reserve_max, ms(10));
     assert!(defaults.unknown_keys.is_empty() && defaults.jvm_only_keys.is_empty());
 }
 
 /// Each supported property with a value that is not its default.
-const EVERY: [(&str, &str); 34] = [
+const EVERY: [(&str, &str); 35] = [
     ("bootstrap.servers", "k1:9092, [::1]:9093"),
     ("client.id", "till"),
     ("acks", "1"),
@@ -91,6 +92,7 @@ const EVERY: [(&str, &str); 34] = [
     ("kuring.affinity", "1,0"),
     ("kuring.shards", "3"),
     ("kuring.spin", "50us"),
+    ("kuring.reserve.max.ms", "23"),
     ("kuring.driver", "epoll"),
     ("kuring.zerocopy", "auto"),
     ("kuring.sqpoll", "2ms"),
@@ -129,6 +131,7 @@ fn every_setter() -> ConfigBuilder {
         .affinity(Affinity::Cpus(CpuList(vec![1, 0])))
         .shards(3)
         .spin(Duration::from_micros(50))
+        .reserve_max(ms(23))
         .driver(DriverChoice::Epoll)
         .zero_copy(ZeroCopy::Auto)
         .sqpoll(Duration::from_millis(2))
@@ -178,6 +181,7 @@ fn every_setter_reaches_its_own_field() {
         affinity,
         shards,
         spin,
+        reserve_max,
         driver,
         zero_copy,
         sqpoll,
@@ -200,6 +204,7 @@ fn every_setter_reaches_its_own_field() {
     assert_eq!((affinity, shards), (Affinity::Cpus(CpuList(vec![1, 0])), Some(3)));
     assert_eq!((spin, driver), (Duration::from_micros(50), DriverChoice::Epoll));
     assert_eq!((zero_copy, sqpoll), (ZeroCopy::Auto, Some(ms(2))));
+    assert_eq!(reserve_max, ms(23));
     assert_eq!((unknown_keys.len(), jvm_only_keys.len()), (0, 0));
 }
 
