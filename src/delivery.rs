@@ -13,10 +13,11 @@
 //! cell. Because a delivery holds a share, its cell cannot be reused under it, so it needs no
 //! generation tag.
 //!
-//! Most batches have one verdict. The records of a batch that was split, or of which the broker
-//! named single records, get theirs in *parts*: a part is a run of records with the same verdict,
-//! it stands in a list under the cell's lock, and a delivery looks its own up there. The shares are
-//! counted when the last part is there.
+//! Most batches have one verdict. The records of a batch that was split, of which the broker named
+//! single ones, or in which reserved ones are left out, get theirs in *parts*: a part is a run of
+//! records with the same verdict, it stands in a list under the cell's lock, and a delivery looks
+//! its own up there, by its place among the records that are not left out. The shares are counted
+//! when the last part is there.
 #![forbid(unsafe_code)]
 
 pub mod completion;
@@ -95,6 +96,8 @@ struct Shared {
     parts: Vec<Part>,
     /// Records in `parts`.
     settled: u32,
+    /// Ordinals that were claimed and left out, in order: the places of the others move up.
+    left_out: Vec<u32>,
 }
 
 /// A run of records with one verdict.
@@ -133,14 +136,38 @@ impl Place {
 }
 
 impl Shared {
-    fn part_of(&self, ordinal: u32) -> Option<&Part> {
-        let after = self.parts.partition_point(|part| part.first <= ordinal);
+    /// The part that has this place.
+    fn part_at(&self, place: u32) -> Option<&Part> {
+        let after = self.parts.partition_point(|part| part.first <= place);
         let part = &self.parts[after.checked_sub(1)?];
-        (ordinal - part.first < part.records).then_some(part)
+        (place - part.first < part.records).then_some(part)
+    }
+
+    fn part_of(&self, ordinal: u32) -> Option<&Part> {
+        self.part_at(place_of(&self.left_out, ordinal))
+    }
+
+    /// What of its part is one run of ordinals with this one, as a part that counts in ordinals.
+    fn run_of(&self, ordinal: u32) -> Option<Part> {
+        let mut part = self.part_of(ordinal)?.clone();
+        let before = self.left_out.partition_point(|other| *other < ordinal);
+        part.first += before as u32;
+        match self.left_out.get(before) {
+            // Left out itself: a run that has no record.
+            Some(next) if *next == ordinal => (part.first, part.records) = (ordinal, 1),
+            Some(next) => part.records = part.records.min(next - part.first),
+            None => {}
+        }
+        Some(part)
     }
 }
 
-/// Some of a batch's records.
+/// The place in its batch of a record that was claimed as number `ordinal`.
+fn place_of(left_out: &[u32], ordinal: u32) -> u32 {
+    ordinal - left_out.partition_point(|other| *other < ordinal) as u32
+}
+
+/// Some of a batch's records. Those that were left out do not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// Place of the first one in the batch.
@@ -234,6 +261,25 @@ impl CellIndex {
         Delivery { place: MARK | u64::from(self.0) << 32 | u64::from(ordinal), timestamp }
     }
 
+    /// These of the ordinals that were claimed are not in the batch, and nobody has a delivery of
+    /// them. Once, before any verdict; the verdicts then come in parts.
+    pub fn leave_out(self, ordinals: Vec<u32>) {
+        debug_assert!(ordinals.is_sorted(), "in the order of the batch");
+        self.cell().shared().left_out = ordinals;
+    }
+
+    /// The ordinals of some records, where some were left out: from the first one to the last.
+    pub fn claimed(self, span: Span) -> Span {
+        let shared = self.cell().shared();
+        let ordinal = |place: u32| {
+            let left_out = shared.left_out.iter();
+            left_out.fold(place, |at, other| if *other <= at { at + 1 } else { at })
+        };
+        let first = ordinal(span.first);
+        let end = ordinal(span.first + span.records - 1) + 1;
+        Span { first, records: end - first, of: span.of }
+    }
+
     /// The verdict: every record of the batch was acknowledged. `base_offset` is -1 if unknown,
     /// `log_append_time` -1 unless the broker stamps records. Wakes through `wakers`, whose memory
     /// is lent and comes back empty.
@@ -297,7 +343,7 @@ impl CellIndex {
         });
         let mut shared = cell.shared();
         debug_assert!(matches!(cell.state.load(Relaxed), PENDING | PARTS), "one verdict each");
-        debug_assert!(shared.part_of(span.first).is_none(), "one verdict per record");
+        debug_assert!(shared.part_at(span.first).is_none(), "one verdict per record");
         let at = shared.parts.partition_point(|part| part.first < span.first);
         shared.parts.splice(at..at, parts);
         debug_assert_eq!(first, span.first + span.records, "each record of the span");
@@ -306,8 +352,10 @@ impl CellIndex {
         // Release: so that a look without the lock sees no verdict before it. Partner: the Acquire
         // loads in `Delivery`. The parts themselves are read under the lock.
         cell.state.store(PARTS, Release);
-        let settled = |ordinal: u32| ordinal.wrapping_sub(span.first) < span.records;
-        wakers.extend(shared.wakers.extract_if(.., |(ordinal, _)| settled(*ordinal)));
+        let Shared { wakers: waiting, left_out, .. } = &mut *shared;
+        let place = |ordinal: u32| place_of(left_out, ordinal);
+        let settled = |ordinal: u32| place(ordinal).wrapping_sub(span.first) < span.records;
+        wakers.extend(waiting.extract_if(.., |(ordinal, _)| settled(*ordinal)));
         drop(shared);
         wakers.drain(..).for_each(|(_, waker)| park::wake(waker));
         if last {
@@ -342,6 +390,7 @@ impl CellIndex {
         if cell.is_inherited() {
             return;
         }
+        let has_parts = cell.state.load(Relaxed) == PARTS;
         cell.state.store(PENDING, Relaxed);
         cell.shares.store(UNRESOLVED, Relaxed);
         cell.tagged.store(false, Relaxed);
@@ -350,9 +399,12 @@ impl CellIndex {
             shared.topic = None;
             shared.error = None;
             shared.wakers.clear();
-            // Rare and perhaps large: this memory is not kept.
-            shared.parts = Vec::new();
-            shared.settled = 0;
+            if has_parts {
+                // Rare and perhaps large: this memory is not kept.
+                shared.parts = Vec::new();
+                shared.left_out = Vec::new();
+                shared.settled = 0;
+            }
         }
         #[cfg(feature = "simulation")]
         CELLS_IN_USE.set(CELLS_IN_USE.get() - 1);
@@ -496,7 +548,7 @@ impl Delivery {
     fn part_verdict(&self, cell: &Cell) -> Option<Result<Acknowledged, SendError>> {
         let shared = cell.shared();
         let part = shared.part_of(self.ordinal())?;
-        let ordinal = self.ordinal() - part.first;
+        let ordinal = place_of(&shared.left_out, self.ordinal()) - part.first;
         Some(match &part.outcome {
             Ok(place) => Ok(self.acknowledged_at(cell, *place, ordinal, part.resolved_at)),
             Err(error) => Err(error.clone()),

@@ -28,8 +28,9 @@
 //! [`Producer`] (built by [`ConfigBuilder`], from typed setters or Kafka's property names) gives
 //! [`Topic`] handles. A handle takes a [`Record`] by [`send`](Topic::send) (waits for memory and
 //! metadata, at most `max.block.ms`), [`try_send`](Topic::try_send) (never waits),
-//! [`blocking_send`](Topic::blocking_send) or [`send_batch`](Topic::send_batch), and gives back a
-//! [`Delivery`]. [`Producer::close`] ends everything and counts it up in a [`Summary`].
+//! [`blocking_send`](Topic::blocking_send) or [`send_batch`](Topic::send_batch), or lends the room
+//! for a value to be written in place ([`reserve`](Topic::reserve)), and gives back a [`Delivery`].
+//! [`Producer::close`] ends everything and counts it up in a [`Summary`].
 //!
 //! Loops that want neither futures nor callbacks [`submit`](Topic::submit) a record with a number,
 //! and [poll](Producer::poll_deliveries) numbers and verdicts. Services with one thread run the
@@ -59,8 +60,11 @@
 //! - In the child of a `fork` without `exec` the parent's producers are inert: everything says
 //!   [`SendError::Forked`], `close` and drop do nothing, and the parent notices nothing. The child
 //!   may make producers of its own.
-//! - Memory is bounded: `buffer.memory` for records, and every length that a broker sends is
-//!   checked against the bytes that are there before anything is allocated for it.
+//! - A [`Reservation`] is a record once it is committed; until then it delays the records of its
+//!   batch, and a flush or close of these, by `kuring.reserve.max.ms` at most.
+//! - Memory is bounded: `buffer.memory` for records, and beyond it one copy of each batch that had
+//!   to go without a late reservation, until that batch has its verdict. Every length that a broker
+//!   sends is checked against the bytes that are there before anything is allocated for it.
 //!
 //! # Threads
 //!
@@ -110,6 +114,8 @@
 //! | connection | one broker's protocol state in one shard; one send at a time in the kernel |
 //! | snapshot | the immutable cluster metadata that everyone reads |
 //! | delivery | the promise for one record; a verdict resolves it exactly once |
+//! | reservation | a claimed record whose value the caller writes in place, then commits or drops |
+//! | hole | a claimed record that is left out of its batch, which closes up |
 //! | verdict | acknowledged, definitely not written, or possibly written |
 //! | completion | a verdict with the number that its record was submitted with |
 //!
@@ -192,7 +198,7 @@ pub use metrics::Metrics;
 pub use producer::{Producer, StartError, Summary};
 pub use protocol::error_code::ErrorCode;
 pub use record::{Acknowledged, Header, Record, RecordMetadata};
-pub use topic::{Sending, Submitting, Topic};
+pub use topic::{Reservation, Sending, Submitting, Topic};
 
 /// The README's example compiles.
 #[cfg(doctest)]

@@ -563,7 +563,7 @@ impl<D: Driver> Turn<D> {
         let mut any = false;
         while let Some(verdict) = self.sender.poll_verdict() {
             any = true;
-            if let Some(run) = Run::of(verdict.cell, verdict.span) {
+            if let Some(run) = Run::of(verdict.cell, verdict.claimed()) {
                 if self.runs.capacity() == 0 {
                     self.runs.reserve(ROUND);
                 }

@@ -4,6 +4,8 @@
 //! Never:    looks a name up, takes a lock or allocates per record, once the topic is known.
 #![forbid(unsafe_code)]
 
+mod reserve;
+
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Acquire;
@@ -24,6 +26,8 @@ use crate::producer::Inner;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::record_batch;
 use crate::record::Record;
+
+pub use reserve::Reservation;
 
 /// Bytes of a record beside key, value and headers, with room to spare: below
 /// `limit - SURE_TO_FIT - 16 per header` no exact check is needed.
@@ -496,7 +500,11 @@ impl Topic {
         self.own_process()?;
         let length = |field: Option<&[u8]>| field.map(<[u8]>::len);
         let (key, value) = (length(record.key), length(record.value));
-        let bytes = record_batch::upper_bound_bytes(key, value, record.headers);
+        self.check_bytes(record_batch::upper_bound_bytes(key, value, record.headers))
+    }
+
+    /// That a record of so many bytes can ever fit.
+    fn check_bytes(&self, bytes: usize) -> Result<(), Blocked> {
         let limits = [
             (self.producer.settings.request_bytes_max, "max.request.size"),
             // BUF-5: what could never be reserved is not waited for.

@@ -13,13 +13,23 @@
 //! Several threads write disjoint ranges of one buffer at the same time; the claim word of the
 //! ring, not the borrow checker, keeps them apart. One `&mut [u8]` is made per claimed range.
 //!
+//! A reserved record (see `batch_ring/reserve.rs`) is written in two steps by its caller, so its
+//! bytes say how far it is: a record's attributes mean nothing yet in Kafka, and are its *mark*
+//! until it is written or left out. While the mark is [`OPEN`] the value belongs to the caller.
+//!
 //! # Orderings
 //! 1. `committed`: Release add by each writer, Acquire load by the shard: the shard sees the bytes.
-//! 2. everything else is Relaxed: it is published by the ring slot (see `batch_ring.rs`).
+//! 2. a mark changes once, from `OPEN`, by its caller or by the shard: whose compare-exchange comes
+//!    first. It publishes nothing; `committed` does, after it.
+//! 3. `holders`: AcqRel by everyone who lets a buffer go: the last one sees that the others have.
+//! 4. everything else is Relaxed: it is published by the ring slot (see `batch_ring.rs`).
 
 #![expect(unsafe_code, reason = "claimed ranges of one buffer; see `Why unsafe`")]
 
+use std::num::NonZeroU32;
+use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
 
 use crossbeam_utils::CachePadded;
 
@@ -27,16 +37,34 @@ use super::buffer_pool::{BufferIndex, BufferPool, HEAD_ROOM_BYTES, Loan};
 use crate::delivery::CellIndex;
 use crate::ids::{ProducerIdentity, Sequence};
 use crate::protocol::record_batch::{self, Attributes, BatchHeader, HEADER_BYTES};
+use crate::protocol::varint::read_varint;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
 
 /// Set in `committed` by a shard that waits for the last writers of a sealed batch.
 const AWAITED: u64 = 1 << 63;
+/// Set in `committed` when a reserved record of the batch is left out.
+const HOLES: u64 = 1 << 62;
+/// `committed` counts settled bytes in its lowest bits, and those of open reservations above them.
+const BYTES_BITS: u32 = 31;
+const BYTES: u64 = (1 << BYTES_BITS) - 1;
+/// Set in `holders` when the shard has no more use for the buffer.
+const RETIRED: u32 = 1 << 31;
+
+/// The record is written: its attributes as Kafka knows them.
+pub(super) const WRITTEN: u8 = 0;
+/// The record's caller still writes the value.
+pub(super) const OPEN: u8 = 1;
+/// The caller dropped the reservation.
+pub(super) const DROPPED: u8 = 2;
+/// The shard waited no longer, and sends the batch without this record.
+pub(super) const EVICTED: u8 = 3;
 
 /// What the pool's buffer of the same index holds at the moment.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    /// Record bytes written and visible, and [`AWAITED`].
+    /// `{awaited:1, holes:1, open:31, settled:31}`: record bytes that are written and visible or
+    /// left out, and those of open reservations.
     committed: CachePadded<AtomicU64>,
     pub(super) base_timestamp: AtomicI64,
     max_timestamp: AtomicI64,
@@ -48,6 +76,23 @@ pub(super) struct Batch {
     pub(super) opening: AtomicU64,
     /// Record bytes of a batch too large for the claim word; 0 for all others.
     oversized_bytes: AtomicU32,
+    /// When a record of the batch was last reserved; only of meaning while one is open.
+    reserved_at: AtomicU64,
+    /// Reservations that were evicted and still have the buffer, and [`RETIRED`]. 0 otherwise.
+    holders: AtomicU32,
+}
+
+/// How far the writers of a sealed batch are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// All records are written.
+    Written,
+    /// All records are written or left out.
+    Holes,
+    /// What is missing is reserved, and the heads of all records are there.
+    Reserved,
+    /// Somebody is between two steps, and will tell.
+    Writing,
 }
 
 /// What a batch is opened with.
@@ -128,6 +173,87 @@ impl Batch {
     }
 }
 
+/// What callers do who reserve, and the shard that waits for them.
+impl Batch {
+    /// Record bytes that were claimed in the batch, for a final claim word that counts `claimed`.
+    pub(super) fn claimed(&self, claimed: u32) -> u32 {
+        let oversized = self.oversized_bytes.load(Relaxed);
+        if oversized > 0 { oversized } else { claimed }
+    }
+
+    /// A record of `bytes` is reserved: its head is written and its mark is [`OPEN`]. True if the
+    /// shard waits for this.
+    #[inline]
+    pub(super) fn reserve(&self, bytes: usize, now: u64) -> bool {
+        self.reserved_at.store(now, Relaxed);
+        // Release: publishes the head. Partner: the Acquire in `progress`.
+        self.committed.fetch_add((bytes as u64) << BYTES_BITS, Release) & AWAITED != 0
+    }
+
+    /// A reserved record has its value, or is left out. True if the shard waits for this.
+    #[inline]
+    pub(super) fn settle(&self, bytes: usize, is_left_out: bool) -> bool {
+        if is_left_out {
+            // Before its bytes are settled: the shard sees this when it sees those.
+            self.committed.fetch_or(HOLES, Relaxed);
+        }
+        let settled = bytes as u64;
+        let settled = settled.wrapping_sub(settled << BYTES_BITS);
+        // Release: publishes the value, and that nobody writes here any more. Partner: the Acquire
+        // in `progress` and `complete`.
+        self.committed.fetch_add(settled, Release) & AWAITED != 0
+    }
+
+    /// How far the writers are, when [`complete`](Self::complete) said that they are not done.
+    pub(super) fn progress(&self, claimed: u32) -> Progress {
+        let word = self.committed.fetch_or(AWAITED, AcqRel);
+        let (settled, open) = (word & BYTES, word >> BYTES_BITS & BYTES);
+        match u64::from(claimed) {
+            claimed if settled == claimed && word & HOLES == 0 => Progress::Written,
+            claimed if settled == claimed => Progress::Holes,
+            claimed if settled + open == claimed => Progress::Reserved,
+            _ => Progress::Writing,
+        }
+    }
+
+    pub(super) fn reserved_at(&self) -> u64 {
+        self.reserved_at.load(Relaxed)
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_reserved_at(&self, nanos: u64) {
+        self.reserved_at.store(nanos, Relaxed);
+    }
+
+    /// A caller may keep the buffer after the shard: counted before it can know of it.
+    pub(super) fn add_holder(&self) {
+        self.holders.fetch_add(1, Relaxed);
+    }
+
+    /// A mark that may change is about to be read or changed. Only models listen: a mark lies in
+    /// the arena, and they try the orders of what they see.
+    #[inline]
+    pub(super) fn note_mark(&self) {
+        #[cfg(kuring_loom)]
+        self.holders.fetch_add(0, Relaxed);
+    }
+
+    /// A caller lets the buffer go. True if nobody has it any more.
+    pub(super) fn remove_holder(&self) -> bool {
+        self.holders.fetch_sub(1, AcqRel) == RETIRED | 1
+    }
+
+    /// The shard lets the buffer go. True if nobody has it any more.
+    pub(super) fn retire(&self) -> bool {
+        self.holders.fetch_or(RETIRED, AcqRel) == 0
+    }
+
+    /// Nobody has the buffer any more, and it goes back to the pool.
+    pub(super) fn forget_holders(&self) {
+        self.holders.store(0, Relaxed);
+    }
+}
+
 /// A record's place in a batch, claimed by one thread and not yet written.
 #[derive(Debug)]
 pub(super) struct Claim {
@@ -157,6 +283,115 @@ impl Claim {
     }
 }
 
+/// A reserved record, while it is one. Its caller alone has it.
+impl Claim {
+    /// The value, which starts at `start` of the record, to be written.
+    #[inline]
+    pub(super) fn value_mut<'a>(
+        &'a mut self,
+        pool: &'a BufferPool,
+        start: usize,
+        bytes: usize,
+    ) -> &'a mut [u8] {
+        debug_assert!(start + bytes <= self.bytes, "a value lies inside its record");
+        // Of the whole record, since models watch nothing smaller.
+        pool.note_written(BufferIndex(self.batch), HEAD_ROOM_BYTES + self.offset, self.bytes);
+        let first = byte_at(pool, BufferIndex(self.batch), self.offset + start);
+        // SAFETY: obligation: initialised, and nobody else reads or writes these bytes while the
+        // slice lives. They are part of the claim, which was written once (`reserve`); the shard
+        // reads no value whose mark it did not find written, and the buffer goes back when this
+        // claim has been given up. Test: `an_evicted_value_stays_its_callers_own`.
+        unsafe { std::slice::from_raw_parts_mut(first.as_ptr(), bytes) }
+    }
+
+    /// The value as it is. Not the record: its mark may change.
+    #[inline]
+    pub(super) fn value<'a>(
+        &'a self,
+        pool: &'a BufferPool,
+        start: usize,
+        bytes: usize,
+    ) -> &'a [u8] {
+        bytes_at(pool, BufferIndex(self.batch), self.offset + start, bytes)
+    }
+
+    /// The record as it is, once its mark is final.
+    pub(super) fn record<'a>(&'a self, pool: &'a BufferPool) -> &'a [u8] {
+        bytes_at(pool, BufferIndex(self.batch), self.offset, self.bytes)
+    }
+
+    /// The record's mark.
+    pub(super) fn mark<'a>(&self, pool: &'a BufferPool) -> &'a AtomicU8 {
+        let at = self.offset + record_batch::attributes_at(self.bytes);
+        mark_at(pool, BufferIndex(self.batch), at)
+    }
+}
+
+/// The first of some bytes of a claimed buffer, counted as in its batch.
+fn byte_at(pool: &BufferPool, index: BufferIndex, at: usize) -> NonNull<u8> {
+    assert!(at < pool.area_of(index), "inside the batch");
+    // SAFETY: obligation: stay inside the buffer. The batch starts behind the head room and has the
+    // bytes of the area, asserted above. Test: `an_evicted_value_stays_its_callers_own`.
+    unsafe { pool.base_of(index).add(HEAD_ROOM_BYTES + at) }
+}
+
+/// Bytes of a batch that nobody writes to: of a written record, or of the caller's own.
+pub(super) fn bytes_at(pool: &BufferPool, index: BufferIndex, at: usize, bytes: usize) -> &[u8] {
+    assert!(at + bytes <= pool.area_of(index), "inside the batch");
+    let first = byte_at(pool, index, at);
+    // SAFETY: obligation: initialised, in bounds, not written while borrowed. Asserted above; the
+    // shard asks for records that it found written, and a caller for its own.
+    // Test: `an_evicted_value_stays_its_callers_own`.
+    unsafe { std::slice::from_raw_parts(first.as_ptr(), bytes) }
+}
+
+/// The mark that is at this place of a batch.
+fn mark_at(pool: &BufferPool, index: BufferIndex, at: usize) -> &AtomicU8 {
+    let first = byte_at(pool, index, at);
+    // SAFETY: obligation: initialised, valid as long as the borrow, and while a mark is open only
+    // accessed as an atomic. Values are apart from it, and slices over whole records are made
+    // before it is published and after it is settled.
+    // Test: `an_evicted_value_stays_its_callers_own`.
+    unsafe { AtomicU8::from_ptr(first.as_ptr()) }
+}
+
+/// One record of a batch in which some may be open.
+pub(super) struct Head<'a> {
+    /// Where the record starts, and where the next one does.
+    pub(super) start: usize,
+    pub(super) end: usize,
+    /// Where its attributes are, and as its mark.
+    pub(super) mark_at: usize,
+    pub(super) mark: &'a AtomicU8,
+}
+
+/// The records of a sealed batch whose heads are all written, its last byte behind `end`.
+pub(super) fn heads(
+    pool: &BufferPool,
+    index: BufferIndex,
+    end: usize,
+) -> impl Iterator<Item = Head<'_>> {
+    let mut next = HEADER_BYTES;
+    std::iter::from_fn(move || {
+        let start = next;
+        if start >= end {
+            return None;
+        }
+        let mut prefix = 1;
+        // Byte by byte: what is behind the length changes while the mark is open.
+        while bytes_at(pool, index, start + prefix - 1, 1)[0] >= 0x80 {
+            prefix += 1;
+        }
+        let length = read_varint(bytes_at(pool, index, start, prefix)).map(|(length, _)| length);
+        let length = usize::try_from(length.expect(OURS)).expect(OURS);
+        next = start + prefix + length;
+        let mark_at = start + prefix;
+        Some(Head { start, end: next, mark_at, mark: self::mark_at(pool, index, mark_at) })
+    })
+}
+
+const OURS: &str = "a record that this process wrote";
+
 /// A sealed and complete batch in the shard's hands.
 #[derive(Clone, Copy, Debug)]
 pub struct SealedBatch {
@@ -172,6 +407,26 @@ pub struct SealedBatch {
     pub cell: CellIndex,
     /// The flush epoch it was opened in.
     pub(super) flush_epoch: u32,
+    /// Some of its records were left out; this is the buffer that they were in, plus one. Its bytes
+    /// of the budget are the batch's.
+    pub(super) origin: Option<NonZeroU32>,
+}
+
+impl SealedBatch {
+    /// Whether some of the records that were claimed in it were left out: then places in it are
+    /// other ones than its deliveries know.
+    pub fn has_holes(&self) -> bool {
+        self.origin.is_some()
+    }
+
+    pub(super) fn origin(&self) -> Option<BufferIndex> {
+        self.origin.map(|index| BufferIndex(index.get() - 1))
+    }
+
+    /// This batch without some of its records, in a buffer of its own or in the same.
+    pub(super) fn reshaped(self, index: BufferIndex, records: u32, bytes: u32) -> Self {
+        Self { origin: NonZeroU32::new(self.index.0 + 1), index, records, bytes, ..self }
+    }
 }
 
 /// Writes header and checksum: the batch can be sent now. May be repeated with another identity.

@@ -27,6 +27,8 @@
 //! 4. `committed` of the batch, see `batch.rs`.
 #![forbid(unsafe_code)]
 
+mod reserve;
+
 use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
@@ -35,6 +37,8 @@ use super::batch::{Claim, Opening, SealedBatch};
 use super::buffer_pool::BufferIndex;
 use super::ready::Link;
 use super::{Accumulator, BATCH_BYTES_MAX};
+pub use reserve::{Held, Hold, Vacant};
+
 use crate::clock;
 use crate::delivery::tags::{NoTag, Tag};
 use crate::delivery::{CellIndex, Delivery};
@@ -182,6 +186,14 @@ enum Opened {
     Again,
 }
 
+/// A batch that this thread opened, with the place of its first record.
+struct NewBatch {
+    claim: Claim,
+    /// Until when the shard may sleep all the same.
+    deadline: u64,
+    used_reserved: bool,
+}
+
 /// What the shard finds at the head of a ring.
 #[derive(Debug)]
 pub enum Head {
@@ -191,8 +203,28 @@ pub enum Head {
     Open(u64),
     /// A sealed batch whose last writers are not done; they will tell.
     Incomplete,
+    /// A sealed batch in which only reservations are missing.
+    Reserved {
+        /// When it was opened.
+        opened: u64,
+        /// When the last one was made.
+        last: u64,
+    },
+    /// All records of a sealed batch were left out; it is out of the ring and no more.
+    Vanished,
     /// A whole batch, now out of the ring.
     Sealed(SealedBatch),
+}
+
+/// What to do about open reservations in a sealed batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reservations {
+    /// Wait for them.
+    Awaited,
+    /// They are late: the batch goes without them, in a copy.
+    Late,
+    /// The same, and the batch is not going to be sent, so that it needs no copy.
+    Ended,
 }
 
 /// One partition's ring.
@@ -432,8 +464,30 @@ impl BatchRing {
     #[cold]
     #[inline(never)]
     fn open_next<T: Tag>(&self, word: u64, entry: &Entry<'_>, memory: Memory, tag: T) -> Opened {
+        let bytes = entry.alone_bytes();
+        let opened = match self.open_batch(word, bytes, entry.timestamp, memory, tag) {
+            Ok(opened) => opened,
+            Err(not) => return not,
+        };
+        let delivery = self.write(opened.claim, entry, 0, 0, tag);
+        self.accumulator.tell(self, opened.deadline);
+        let used_reserved = opened.used_reserved;
+        Opened::Mine(Append::Done { delivery, bytes, opened: true, used_reserved })
+    }
+
+    /// Opens the batch after `word` for a record that makes it `bytes` large, and claims that
+    /// record's place.
+    #[inline(always)]
+    fn open_batch<T: Tag>(
+        &self,
+        word: u64,
+        bytes: usize,
+        timestamp: i64,
+        memory: Memory,
+        tag: T,
+    ) -> Result<NewBatch, Opened> {
         if word & CLOSED != 0 {
-            return Opened::Mine(Append::Closed);
+            return Err(Opened::Mine(Append::Closed));
         }
         let generation = generation_of(word).wrapping_add(1) & GENERATION_MASK;
         let slot = &self.slots[generation as usize % SLOTS];
@@ -442,28 +496,25 @@ impl BatchRing {
         if position as u32 & GENERATION_MASK != generation {
             // The slot still serves an earlier lap, or `word` is old.
             let same = self.word.load(Acquire) == word;
-            return if same { Opened::Mine(Append::NoSlot) } else { Opened::Again };
+            return Err(if same { Opened::Mine(Append::NoSlot) } else { Opened::Again });
         }
         if let Some(index) = batch_of(seen) {
             // Somebody published the batch and was stopped before moving the word: help.
             self.move_on(word, self.accumulator.batches[index as usize].opening.load(Relaxed));
-            return Opened::Again;
+            return Err(Opened::Again);
         }
-        let bytes = entry.alone_bytes();
-        let (buffer, used_reserved) = match self.accumulator.take_buffer(bytes, memory) {
-            Ok(taken) => taken,
-            Err(append) => return Opened::Mine(append),
-        };
+        let (buffer, used_reserved) =
+            self.accumulator.take_buffer(bytes, memory).map_err(Opened::Mine)?;
         let Some(cell) = CellIndex::claim(&self.topic, self.partition) else {
             self.accumulator.put_back(buffer, used_reserved);
-            return Opened::Mine(Append::NoMemory(self.accumulator.pool.cost(bytes)));
+            return Err(Opened::Mine(Append::NoMemory(self.accumulator.pool.cost(bytes))));
         };
         tag.reserve(|| cell, 0);
-        let opening = self.prepare(buffer, cell, generation, bytes, entry.timestamp);
+        let opening = self.prepare(buffer, cell, generation, bytes, timestamp);
         let published = slot_of(lap_of(seen), Some(buffer.0));
         if slot.compare_exchange(seen, published, AcqRel, Relaxed).is_err() {
             self.undo(buffer, cell, used_reserved);
-            return Opened::Again;
+            return Err(Opened::Again);
         }
         if !self.move_on(word, opening) {
             // Either somebody helped, or the ring was closed first. A closed word never moves, so
@@ -472,15 +523,13 @@ impl BatchRing {
             if now & CLOSED != 0 && generation_of(now) == generation_of(word) {
                 slot.store(seen, Release);
                 self.undo(buffer, cell, used_reserved);
-                return Opened::Mine(Append::Closed);
+                return Err(Opened::Mine(Append::Closed));
             }
         }
         let batch = &self.accumulator.batches[buffer.0 as usize];
         let deadline = self.accumulator.send_deadline(batch.opened_at(), opening & SEALED != 0);
         let claim = Claim { batch: buffer.0, offset: HEADER_BYTES, bytes: bytes - HEADER_BYTES };
-        let delivery = self.write(claim, entry, 0, 0, tag);
-        self.accumulator.tell(self, deadline);
-        Opened::Mine(Append::Done { delivery, bytes, opened: true, used_reserved })
+        Ok(NewBatch { claim, deadline, used_reserved })
     }
 
     /// Fills in the batch of a buffer that nobody else sees yet; returns its first claim word, with
@@ -528,6 +577,11 @@ impl BatchRing {
 
     /// Looks at the head of the ring and takes the batch there if it is whole. Shard only.
     pub fn take(&self) -> Head {
+        self.take_as(Reservations::Awaited)
+    }
+
+    /// [`take`](Self::take), with open reservations treated like this.
+    pub fn take_as(&self, reservations: Reservations) -> Head {
         let head = self.head.load(Relaxed);
         let word = self.word.load(Acquire);
         let ahead = generation_of(word).wrapping_sub(head) & GENERATION_MASK;
@@ -545,18 +599,35 @@ impl BatchRing {
         let Some(index) = batch_of(slot.load(Acquire)) else { return Head::Incomplete };
         let batch = &self.accumulator.batches[index as usize];
         let claimed = offset_of(last).saturating_sub(HEADER_BYTES) as u32;
-        let Some(bytes) = batch.complete(claimed) else { return Head::Incomplete };
-        let sealed = SealedBatch {
+        let Some(bytes) = batch.complete(claimed) else {
+            let sealed = self.sealed(index, count_of(last), batch.claimed(claimed));
+            return self.take_incomplete(head, &sealed, reservations);
+        };
+        let sealed = self.sealed(index, count_of(last), bytes);
+        self.pass(head);
+        Head::Sealed(sealed)
+    }
+
+    #[inline]
+    fn sealed(&self, index: u32, records: u32, bytes: u32) -> SealedBatch {
+        let batch = &self.accumulator.batches[index as usize];
+        SealedBatch {
             index: BufferIndex(index),
-            records: count_of(last),
+            records,
             bytes: bytes + HEADER_BYTES as u32,
             opened_at: batch.opened_at(),
             cell: batch.cell(),
             flush_epoch: batch.flush_epoch(),
-        };
+            origin: None,
+        }
+    }
+
+    /// The batch at the head of the ring leaves it.
+    #[inline]
+    fn pass(&self, head: u32) {
+        let slot = &self.slots[head as usize % SLOTS];
         slot.store(slot_of((head / SLOTS as u32).wrapping_add(1), None), Release);
         self.head.store(head.wrapping_add(1), Relaxed);
-        Head::Sealed(sealed)
     }
 
     fn open_head(&self, head: u32) -> Head {
@@ -583,6 +654,15 @@ impl BatchRing {
         let index = batch_of(self.slots[generation % SLOTS].load(Acquire));
         let index = index.expect("a batch was opened and not yet taken");
         self.accumulator.batches[index as usize].set_opened_at(nanos);
+    }
+
+    /// The same for its last reservation.
+    #[cfg(test)]
+    pub(crate) fn set_reserved_at(&self, nanos: u64) {
+        let generation = generation_of(self.word.load(Acquire)) as usize;
+        let index = batch_of(self.slots[generation % SLOTS].load(Acquire));
+        let index = index.expect("a batch was opened and not yet taken");
+        self.accumulator.batches[index as usize].set_reserved_at(nanos);
     }
 
     /// Seals for good: every later append is refused. What is in the ring can still be taken.

@@ -10,6 +10,7 @@ pub mod batch;
 pub mod batch_ring;
 pub mod buffer_pool;
 pub mod frame;
+mod holes;
 mod ready;
 mod split;
 pub mod waiters;
@@ -324,14 +325,34 @@ impl Accumulator {
     /// Gives the batch's memory back, and serves waiters with it. Shard only; once per batch, after
     /// the verdict, when nothing of it is lent.
     pub fn release(&self, batch: &SealedBatch) {
+        if batch.has_holes() {
+            return self.release_rest(batch);
+        }
         let cost = self.pool.release(batch.index);
         self.pool.unreserve(cost);
+    }
+
+    #[cold]
+    fn release_rest(&self, batch: &SealedBatch) {
+        self.release_piece(batch);
+        self.release_budget(batch, 0);
     }
 
     /// Gives back the memory of a piece of a split batch, whose budget comes back with the last
     /// piece. Shard only; as [`release`](Self::release).
     pub fn release_piece(&self, piece: &SealedBatch) {
-        self.pool.release(piece.index);
+        if piece.origin() != Some(piece.index) {
+            self.pool.release(piece.index);
+        }
+    }
+
+    /// Gives back the `cost` that the pieces of a batch had together, with the last one of them.
+    /// Shard only.
+    pub fn release_budget(&self, piece: &SealedBatch, cost: u64) {
+        match piece.origin() {
+            None => self.pool.unreserve(cost),
+            Some(origin) => self.retire(origin),
+        }
     }
 
     /// The batch has its verdict. Shard only; once per batch.

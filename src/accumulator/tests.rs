@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Accumulator;
 use super::batch::SealedBatch;
 use super::batch_ring::{Append, BatchRing, Entry, Head, Memory, SLOTS};
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, Span};
 use crate::ids::{ProducerIdentity, Sequence};
 use crate::protocol::record_batch::HEADER_BYTES;
 use crate::protocol::wire::Reader;
@@ -65,8 +65,17 @@ pub(super) fn values(accumulator: &Arc<Accumulator>, batch: &SealedBatch) -> Vec
     (0..count).map(read).collect()
 }
 
+/// The verdict of a batch whose first record is at this offset.
+pub(super) fn acknowledge(batch: &SealedBatch, offset: i64) {
+    let (span, wakers) = (Span::whole(batch.records), &mut Vec::new());
+    match batch.has_holes() {
+        true => batch.cell.acknowledge_part(span, offset, -1, wakers),
+        false => batch.cell.acknowledge(offset, -1, batch.records, wakers),
+    }
+}
+
 pub(super) fn retire(accumulator: &Arc<Accumulator>, batch: &SealedBatch) {
-    batch.cell.acknowledge(0, -1, batch.records, &mut Vec::new());
+    acknowledge(batch, 0);
     accumulator.resolved(batch);
     accumulator.release(batch);
 }
@@ -222,6 +231,7 @@ fn hammer(batch_bytes: usize, each: u64) {
                 Head::Open(_) => ring.seal_open(),
                 Head::Empty if over => break,
                 Head::Empty | Head::Incomplete => std::thread::yield_now(),
+                Head::Reserved { .. } | Head::Vanished => panic!("nothing is reserved"),
             }
         }
         assert_eq!(next, vec![each; threads as usize]);

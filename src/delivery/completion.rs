@@ -64,8 +64,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// A run of these records, which are about to get their verdict; None if none of them can be
-    /// tagged. One load then.
+    /// A run of these records, by their ordinals, which are about to get their verdict; None if
+    /// none of them can be tagged. One load then.
     pub fn of(cell: CellIndex, span: Span) -> Option<Self> {
         // What the appenders wrote was seen with their commits.
         if !cell.cell().tagged.load(Relaxed) {
@@ -128,7 +128,7 @@ impl Cell {
         match self.state.load(Acquire) {
             ACKNOWLEDGED => whole(Ok(self.place())),
             PARTS => {
-                let part = self.shared().part_of(ordinal).cloned();
+                let part = self.shared().run_of(ordinal);
                 part.expect("a run is added after its verdict")
             }
             _ => {
@@ -345,6 +345,7 @@ mod tests {
     }
 
     fn is_free(cell: CellIndex) -> bool {
+        // What this thread dropped and did not count yet.
         super::super::shares::count_held();
         let cell = cell.cell();
         !cell.tagged.load(Relaxed) && cell.shares.load(Relaxed) == super::super::UNRESOLVED
@@ -417,6 +418,26 @@ mod tests {
         add(&queue, failed, Span::whole(2), || failed.fail(never, 2, &mut Vec::new()));
         assert_eq!(polled(&queue), [(100, None), (101, None)]);
         assert!(is_free(failed));
+    }
+
+    #[test]
+    fn records_around_those_that_were_left_out_have_their_own_offsets() {
+        let queue = Completions::new(1);
+        // Of ten places, five are left out; 3 was sent, and the others were submitted.
+        let cell = submitted([1, 5, 6, 8]);
+        let sent = cell.delivery(3, 7);
+        cell.leave_out(vec![0, 2, 4, 7, 9]);
+        let parts = [(0, 2, 70), (2, 3, 80)];
+        for (first, records, offset) in parts {
+            let span = Span { first, records, of: 5 };
+            add(&queue, cell, cell.claimed(span), || {
+                cell.acknowledge_part(span, offset, -1, &mut Vec::new());
+            });
+        }
+        let expected = [(101, 70), (105, 80), (106, 81), (108, 82)];
+        assert_eq!(polled(&queue), expected.map(|(number, offset)| (number, Some(offset))));
+        assert_eq!(sent.wait().unwrap().offset, Some(71));
+        assert!(is_free(cell));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::node::Link;
 use super::{Action, Sender};
-use crate::accumulator::batch_ring::Head;
+use crate::accumulator::batch_ring::{Head, Reservations};
 use crate::error::SendError;
 
 /// Flushes: one at a time; those that come meanwhile share the next one.
@@ -233,7 +233,12 @@ impl Sender {
         }
         self.forget_settled();
         for ring in self.rings.clone() {
-            while let Head::Sealed(sealed) = ring.take() {
+            loop {
+                let sealed = match ring.take_as(Reservations::Ended) {
+                    Head::Sealed(sealed) => sealed,
+                    Head::Vanished => continue,
+                    Head::Empty | Head::Open(_) | Head::Incomplete | Head::Reserved { .. } => break,
+                };
                 let batch = self.batches.add(sealed, ring.index());
                 self.fail(batch, SendError::SenderFailed { possibly_written: false });
             }

@@ -48,7 +48,7 @@ use split::Families;
 use timers::{Timer, Timers};
 
 use crate::accumulator::Accumulator;
-use crate::accumulator::batch_ring::{BatchRing, Head};
+use crate::accumulator::batch_ring::{BatchRing, Head, Reservations};
 use crate::accumulator::frame::Frame;
 use crate::clock;
 use crate::config::Settings;
@@ -114,23 +114,31 @@ pub struct Verdict {
     pub cell: CellIndex,
     /// Which of the cell's records: not all, where the batch is a piece of a split one.
     pub span: Span,
+    /// Whether records of the batch were left out: then the cell looks places up in its parts.
+    pub has_holes: bool,
     /// What became of them.
     pub outcome: Outcome,
 }
 
 impl Verdict {
+    /// The records as they were claimed: what the completion queue knows them by.
+    pub fn claimed(&self) -> Span {
+        if self.has_holes { self.cell.claimed(self.span) } else { self.span }
+    }
+
     /// Resolves the deliveries and wakes through `wakers`, whose memory is lent and comes back
     /// empty. Wakers run foreign code.
     pub fn hand_out(self, wakers: &mut Vec<(u32, Waker)>) {
-        let Self { cell, span, outcome } = self;
+        let Self { cell, span, has_holes, outcome } = self;
+        let is_one = span.is_whole() && !has_holes;
         match outcome {
-            Outcome::Acknowledged { base_offset, log_append_time } if span.is_whole() => {
+            Outcome::Acknowledged { base_offset, log_append_time } if is_one => {
                 cell.acknowledge(base_offset, log_append_time, span.records, wakers);
             }
             Outcome::Acknowledged { base_offset, log_append_time } => {
                 cell.acknowledge_part(span, base_offset, log_append_time, wakers);
             }
-            Outcome::Failed(error) if span.is_whole() => cell.fail(error, span.records, wakers),
+            Outcome::Failed(error) if is_one => cell.fail(error, span.records, wakers),
             Outcome::Failed(error) => cell.fail_part(span, [(span.records, error)], wakers),
             Outcome::FailedEach(errors) => cell.fail_part(span, errors, wakers),
         }
@@ -376,8 +384,11 @@ impl Sender {
     /// Moves sealed batches from the ring to the queue; returns when a batch that stays open was
     /// opened.
     fn take_batches(&mut self, index: u32, now: Instant) -> Option<Instant> {
+        let mut reservations = self.patience();
         loop {
-            match self.partitions[index as usize].ring.take() {
+            let found = self.partitions[index as usize].ring.take_as(reservations);
+            reservations = self.patience();
+            match found {
                 Head::Sealed(sealed) => {
                     let batch = self.batches.add(sealed, index);
                     if self.closing.is_forced() {
@@ -401,9 +412,27 @@ impl Sender {
                     self.arm_partition(index, now + LOOK_AGAIN);
                     return None;
                 }
+                Head::Reserved { opened, last } => {
+                    let late = clock::from_nanos(last) + self.settings.reserve_max;
+                    // Not past its expiry either: that counts once it is out of its ring.
+                    let expiry = clock::from_nanos(opened) + self.settings.delivery_timeout;
+                    let late = late.min(expiry);
+                    if now < late {
+                        self.arm_partition(index, late);
+                        return None;
+                    }
+                    reservations = Reservations::Late;
+                }
+                Head::Vanished => {}
                 Head::Empty => return None,
             }
         }
+    }
+
+    /// What open reservations are to the next sealed batch.
+    fn patience(&self) -> Reservations {
+        let is_over = self.closing.is_forced() || self.fatal.is_some();
+        if is_over { Reservations::Ended } else { Reservations::Awaited }
     }
 
     /// RDY-2, RDY-4, RDY-5, RDY-6.

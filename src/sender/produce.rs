@@ -307,7 +307,8 @@ impl Sender {
             self.accumulator.resolved(&sealed);
         }
         let span = self.families.span(piece, sealed.records);
-        self.verdicts.push_back(Verdict { cell: sealed.cell, span, outcome });
+        let (cell, has_holes) = (sealed.cell, sealed.has_holes());
+        self.verdicts.push_back(Verdict { cell, span, has_holes, outcome });
         self.release_if_over(batch);
     }
 

@@ -153,7 +153,7 @@ impl Sender {
     pub(super) fn release_piece(&mut self, piece: Piece, sealed: &SealedBatch) {
         self.accumulator.release_piece(sealed);
         if let Some(cost) = self.families.release(piece) {
-            self.accumulator.pool().unreserve(cost);
+            self.accumulator.release_budget(sealed, cost);
         }
     }
 }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod memory;
+mod reserve;
 mod ring;
 mod sleep;
 
@@ -16,7 +17,7 @@ use loom::sync::Notify;
 
 use super::Accumulator;
 use super::batch::SealedBatch;
-use super::batch_ring::{Append, BatchRing, Head, Memory};
+use super::batch_ring::{Append, BatchRing, Head, Memory, Reservations};
 use super::buffer_pool::{BATCH_AREA_BYTES_MIN, HEAD_ROOM_BYTES, TAIL_ROOM_BYTES};
 use super::tests::{entry, retire, values};
 use crate::delivery::Delivery;
@@ -36,6 +37,7 @@ struct Shard {
     rings: Vec<Arc<BatchRing>>,
     wakes: Arc<Notify>,
     seen: Vec<u8>,
+    reservations: Reservations,
 }
 
 impl Shard {
@@ -48,7 +50,8 @@ impl Shard {
         let wakes = Arc::new(Notify::new());
         let wake = Arc::clone(&wakes);
         accumulator.set_wake(Box::new(move || wake.notify()));
-        Self { accumulator, rings: Vec::new(), wakes, seen: Vec::new() }
+        let reservations = Reservations::Awaited;
+        Self { accumulator, rings: Vec::new(), wakes, seen: Vec::new(), reservations }
     }
 
     fn ring(&mut self) -> Arc<BatchRing> {
@@ -67,10 +70,11 @@ impl Shard {
     /// Takes what can be taken, sealing what is open.
     fn take_all(&mut self, ring: &BatchRing) {
         loop {
-            match ring.take() {
+            match ring.take_as(self.reservations) {
                 Head::Sealed(batch) => self.finish(&batch),
                 Head::Open(_) => ring.seal_open(),
-                Head::Empty | Head::Incomplete => return,
+                Head::Vanished => {}
+                Head::Empty | Head::Incomplete | Head::Reserved { .. } => return,
             }
         }
     }

@@ -18,6 +18,7 @@ mod out_of_order;
 mod readiness;
 mod rebootstrap;
 mod record_errors;
+mod reserving;
 mod retrying;
 mod sequences;
 mod soak;

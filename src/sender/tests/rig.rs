@@ -93,7 +93,7 @@ impl Rig {
         }
     }
 
-    fn ring(&mut self, partition: &str) -> Arc<BatchRing> {
+    pub(super) fn ring(&mut self, partition: &str) -> Arc<BatchRing> {
         if let Some(ring) = self.rings.get(partition) {
             return Arc::clone(ring);
         }
