@@ -8,6 +8,7 @@
 
 mod closing;
 mod memory;
+mod reserve;
 mod retries;
 mod sending;
 mod splitting;
@@ -70,6 +71,15 @@ on_every_driver! {
     memory::buf_6_a_wait_for_memory_ends_all_lingering,
     memory::buf_8_closing_ends_every_wait_for_memory,
     memory::many_threads_share_three_buffers,
+    reserve::a_value_written_in_place_arrives_where_it_was_reserved,
+    reserve::a_dropped_reservation_leaves_no_hole_no_request_and_no_gap,
+    reserve::an_open_reservation_delays_nobody_for_long_and_is_sent_when_it_comes,
+    reserve::a_commit_in_time_is_waited_for,
+    reserve::cls_1_a_close_waits_for_no_reservation_and_what_is_open_is_refused,
+    reserve::a_failed_shard_leaves_no_reservation_behind,
+    reserve::spl_1_a_batch_with_holes_that_is_too_large_is_split,
+    reserve::what_can_never_be_reserved_is_refused_at_once,
+    reserve::threads_that_reserve_send_and_drop_at_random_lose_nothing,
     verdicts::acks_say_when_and_whether_there_is_an_offset,
     verdicts::flush_does_not_linger_and_waits_for_what_was_before_it,
     verdicts::a_dropped_flush_goes_on_and_a_dropped_delivery_loses_nothing,

@@ -32,6 +32,11 @@ pub(crate) struct Work {
     pub(crate) wait_every: u64,
     /// Of 100 deliveries: how many are kept to the end.
     pub(crate) kept: u64,
+    /// Of 100 calls: values written in place. Of 100 of these: how many are dropped, and how many
+    /// are open for a while.
+    pub(crate) reserved: u64,
+    pub(crate) dropped: u64,
+    pub(crate) dawdled: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -141,6 +146,7 @@ fn settings(random: &mut Random, shards: usize) -> Settings {
     if random.one_in(10) {
         builder = builder.spin(Duration::from_micros(random.between(1, 100)));
     }
+    builder = builder.reserve_max(nanos(random.magnitude(1_000, 50 * MILLISECOND)));
     builder.settings().expect("only settings that go together are drawn")
 }
 
@@ -160,6 +166,9 @@ impl Work {
             warm_up_every: random.magnitude(100, 4_000),
             wait_every: random.magnitude(4, 2_000),
             kept: share(random),
+            reserved: share(random) / 2,
+            dropped: share(random) / 2,
+            dawdled: share(random),
         }
     }
 }

@@ -41,6 +41,8 @@ struct Sequences {
 pub(crate) struct Wiretap {
     is_idempotent: bool,
     in_flight_max: usize,
+    /// Whether records are reserved: then the one that a batch has its base time from may be gone.
+    may_have_holes: bool,
     flights: BTreeMap<u64, VecDeque<Flight>>,
     flying: BTreeMap<Place, Vec<Generation>>,
     sequences: BTreeMap<(Generation, Place), Sequences>,
@@ -52,8 +54,8 @@ pub(crate) struct Wiretap {
 }
 
 impl Wiretap {
-    pub(crate) fn new(is_idempotent: bool, in_flight_max: usize) -> Self {
-        Self { is_idempotent, in_flight_max, ..Self::default() }
+    pub(crate) fn new(is_idempotent: bool, in_flight_max: usize, may_have_holes: bool) -> Self {
+        Self { is_idempotent, in_flight_max, may_have_holes, ..Self::default() }
     }
 
     /// A shard hands a request to its driver.
@@ -88,6 +90,8 @@ impl Wiretap {
         let stamp =
             stamp.unwrap_or_else(|| panic!("a batch of records that nobody sent: {head:?}"));
         let place = (stamp.topic, carried.partition);
+        let away = carried.first_delta;
+        assert!(self.may_have_holes || away == 0, "{place:?}: a base that is {away} ms away");
         let generation = (head.producer_id, head.epoch);
         assert!(
             flight.batches.iter().all(|(other, _)| *other != place),

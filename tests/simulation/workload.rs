@@ -61,6 +61,8 @@ impl Task {
                 self.warm_up().await;
             } else if self.random.one_in(work.wait_every) {
                 self.wait().await;
+            } else if self.random.below(100) < work.reserved {
+                self.reserve().await;
             } else if self.random.below(100) < work.batches {
                 self.send_batch().await;
             } else if self.random.below(100) < work.tries {
@@ -231,10 +233,51 @@ impl Task {
         let (offer, keep) = (self.offer(topic), self.keep());
         match self.app.topics[topic].0.try_send(record(&offer)) {
             Ok(delivery) => drop(self.accept(&offer, delivery, keep)),
-            Err(TrySendError::Rejected(error)) => self.failed(&offer, &error),
-            Err(error) => {
+            Err(error) => self.not_taken(&offer, error),
+        }
+    }
+
+    /// Writes a value in place, at leisure, or does not after all. Meanwhile it sends nothing else,
+    /// so its order is the same whether the reservation comes in time or late.
+    async fn reserve(&mut self) {
+        let topic = self.topic();
+        let (offer, keep) = (self.offer(topic), self.keep());
+        let app = Rc::clone(&self.app);
+        let reserved = app.topics[topic].0.reserve_record(record(&offer), offer.value.len());
+        let mut reservation = match reserved {
+            Ok(reservation) => reservation,
+            Err(error) => return self.not_taken(&offer, error),
+        };
+        let half = offer.value.len() / 2;
+        reservation[..half].copy_from_slice(&offer.value[..half]);
+        if self.random.below(100) < app.work.dawdled && !app.is_healed.get() {
+            let nanos = self.random.magnitude(1_000, 200 * MILLISECOND);
+            self.sleep(nanos).await;
+        }
+        reservation[half..].copy_from_slice(&offer.value[half..]);
+        if self.random.below(100) < app.work.dropped {
+            return self.refuse(&offer, "dropped reservation");
+        }
+        loop {
+            match reservation.try_commit() {
+                Ok(delivery) => {
+                    self.accept(&offer, delivery, keep);
+                    return;
+                }
+                Err(TrySendError::Memory) if !self.random.one_in(4) => {
+                    self.sleep(MILLISECOND).await;
+                }
+                Err(error) => return self.not_taken(&offer, error),
+            }
+        }
+    }
+
+    fn not_taken(&mut self, offer: &Offer, error: TrySendError) {
+        match error {
+            TrySendError::Rejected(error) => self.failed(offer, &error),
+            error => {
                 self.is_closed |= error == TrySendError::Closed;
-                self.refuse(&offer, "try_send");
+                self.refuse(offer, "try_send");
             }
         }
     }

@@ -133,7 +133,8 @@ impl World {
         let cluster = Cluster::new(&scenario.plan, scenario.random(1));
         let mut seeds = scenario.random(2);
         let addresses = cluster.bootstrap();
-        let tap = Wiretap::new(settings.idempotence, settings.in_flight_max);
+        let reserves = scenario.work.reserved > 0;
+        let tap = Wiretap::new(settings.idempotence, settings.in_flight_max, reserves);
         let chance = Chance::new(&scenario.rates, &scenario.random(3));
         let random = scenario.random(4);
         let network = Network::new(&agenda, random, chance, cluster, tap, brokers, scenario.shards);

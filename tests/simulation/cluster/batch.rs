@@ -125,10 +125,11 @@ pub(super) fn check(bytes: &[u8]) -> Result<Head, String> {
     Ok(head)
 }
 
-/// The value of the first record of a batch that was checked.
-pub(super) fn first_value(bytes: &[u8]) -> Option<&[u8]> {
-    let (_, _, value) = record(&mut Reader::new(&bytes[HEADER_BYTES..], false), 0)?;
-    value
+/// How far the time of the first record is from the base, and its value, of a batch that was
+/// checked.
+pub(super) fn first_record(bytes: &[u8]) -> (i64, Option<&[u8]>) {
+    let first = record(&mut Reader::new(&bytes[HEADER_BYTES..], false), 0);
+    first.map_or((0, None), |(delta, _, value)| (delta, value))
 }
 
 fn check_records(head: &Head, mut reader: Reader<'_>) -> Result<(), String> {
@@ -137,9 +138,6 @@ fn check_records(head: &Head, mut reader: Reader<'_>) -> Result<(), String> {
         let Some((delta, ..)) = record(&mut reader, ordinal) else {
             return Err(format!("record {ordinal} of {} is malformed", head.count));
         };
-        if ordinal == 0 && delta != 0 {
-            return Err(format!("the first timestamp is {delta} behind the base"));
-        }
         max_timestamp = max_timestamp.max(head.base_timestamp.wrapping_add(delta));
     }
     if max_timestamp != head.max_timestamp {

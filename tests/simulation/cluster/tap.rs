@@ -20,6 +20,8 @@ pub(crate) struct Carried<'a> {
     pub(crate) partition: i32,
     pub(crate) head: Head,
     pub(crate) checksum: u32,
+    /// How far the time of the first record is from the base.
+    pub(crate) first_delta: i64,
     pub(crate) first_value: Option<&'a [u8]>,
 }
 
@@ -50,8 +52,9 @@ pub(crate) fn read(frame: &[u8]) -> Result<Request<'_>, String> {
         let bytes = sent.records.ok_or("a partition without records")?;
         let head = batch::check(bytes)?;
         let checksum = bytes[17..].first_chunk::<4>().map_or(0, |sum| u32::from_be_bytes(*sum));
-        let first_value = batch::first_value(bytes);
-        request.carried.push(Carried { partition: sent.partition, head, checksum, first_value });
+        let (first_delta, first_value) = batch::first_record(bytes);
+        let partition = sent.partition;
+        request.carried.push(Carried { partition, head, checksum, first_delta, first_value });
     }
     Ok(request)
 }
