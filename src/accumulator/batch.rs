@@ -413,6 +413,13 @@ pub struct SealedBatch {
 }
 
 impl SealedBatch {
+    /// A batch of one empty record that is in no ring.
+    #[cfg(test)]
+    pub(crate) fn of_test(index: BufferIndex) -> Self {
+        let (opened_at, cell, flush_epoch) = (1, CellIndex(0), 0);
+        Self { index, records: 1, bytes: 68, opened_at, cell, flush_epoch, origin: None }
+    }
+
     /// Whether some of the records that were claimed in it were left out: then places in it are
     /// other ones than its deliveries know.
     pub fn has_holes(&self) -> bool {

@@ -25,6 +25,10 @@ pub(super) struct BatchState {
     pub(super) leader_epoch: i32,
     /// Highest leader epoch of the attempts that were lost.
     pub(super) lost_epoch: i32,
+    /// The node of the last attempt.
+    pub(super) asked: u32,
+    /// Whose answer was lost.
+    lost_by: Lost,
     /// How often a newer leader has ended a wait of the batch (RTY-4).
     pub(super) moves: u8,
     /// Topic id of the last attempt: which log it was for (TID-2).
@@ -45,6 +49,14 @@ pub(super) struct BatchState {
     pub(super) last_error: Option<ErrorCode>,
 }
 
+/// The nodes whose answers to a batch were lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lost {
+    Nobody,
+    Node(u32),
+    Several,
+}
+
 /// Order of a batch that was never drained.
 pub(super) const NEVER_DRAINED: u64 = u64::MAX;
 
@@ -59,6 +71,8 @@ impl BatchState {
             retry_at: None,
             leader_epoch: -1,
             lost_epoch: -1,
+            asked: 0,
+            lost_by: Lost::Nobody,
             moves: 0,
             topic_id: TopicId::ZERO,
             uncertain: false,
@@ -96,6 +110,20 @@ impl BatchState {
         self.uncertain = true;
         self.open_attempt = true;
         self.lost_epoch = self.lost_epoch.max(self.leader_epoch);
+        self.lost_by = match self.lost_by {
+            Lost::Nobody => Lost::Node(self.asked),
+            Lost::Node(node) if node == self.asked => Lost::Node(node),
+            Lost::Node(_) | Lost::Several => Lost::Several,
+        };
+    }
+
+    /// Whether the broker of the last attempt may not know what a lost attempt wrote: it is an
+    /// older leader than the one whose answer was lost, or another one where epochs are not told.
+    pub(super) fn is_answer_stale(&self) -> bool {
+        if self.leader_epoch < 0 {
+            return self.lost_by != Lost::Nobody && self.lost_by != Lost::Node(self.asked);
+        }
+        self.leader_epoch < self.lost_epoch
     }
 
     /// Where it stands among the drained batches of its partition.
@@ -174,5 +202,39 @@ impl BatchTable {
             (batch.partition, order, batch.sealed.opened_at, first)
         });
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accumulator::buffer_pool::BufferIndex;
+
+    fn attempts(asked: &[(u32, i32)]) -> bool {
+        let mut state = BatchState::new(SealedBatch::of_test(BufferIndex(0)), 0);
+        for (at, &(node, epoch)) in asked.iter().enumerate() {
+            if at > 0 {
+                state.set_uncertain();
+            }
+            (state.asked, state.leader_epoch) = (node, epoch);
+        }
+        state.is_answer_stale()
+    }
+
+    #[test]
+    fn an_older_leader_does_not_know_what_a_lost_attempt_wrote() {
+        assert!(!attempts(&[(0, 5)]), "nothing was lost");
+        assert!(!attempts(&[(0, 5), (0, 5)]));
+        assert!(!attempts(&[(0, 5), (1, 6)]), "a later leader has all that was acknowledged");
+        assert!(attempts(&[(0, 5), (1, 4)]));
+    }
+
+    #[test]
+    fn without_epochs_another_broker_may_not_know_what_a_lost_attempt_wrote() {
+        assert!(!attempts(&[(0, -1)]));
+        assert!(!attempts(&[(0, -1), (0, -1)]), "the same broker does");
+        assert!(attempts(&[(0, -1), (1, -1)]));
+        assert!(attempts(&[(0, -1), (1, -1), (1, -1)]), "the first one's answer is still lost");
+        assert!(attempts(&[(0, -1), (1, -1), (0, -1)]));
     }
 }

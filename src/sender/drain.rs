@@ -91,7 +91,7 @@ impl Sender {
         };
         entries.sort_unstable_by_key(|entry| self.partitions[entry.partition as usize].topic);
         for entry in &entries {
-            self.stamp(entry.batch, now);
+            self.stamp(entry.batch, index, now);
         }
         let correlation = self.nodes[index as usize].correlation.allot();
         let frame = self.produce_frame(version, correlation, &entries, batch_bytes);
@@ -187,8 +187,9 @@ impl Sender {
 
     /// The batch goes out: its first time it gets sequence, header and checksum (DRN-8, SEQ-3);
     /// later its bytes stay as they are (SEQ-4).
-    fn stamp(&mut self, batch: u32, now: Instant) {
+    fn stamp(&mut self, batch: u32, node: u32, now: Instant) {
         let state = self.batches.get_mut(batch);
+        state.asked = node;
         let partition = &mut self.partitions[state.partition as usize];
         state.in_flight = true;
         state.leader_epoch = partition.leader_epoch;

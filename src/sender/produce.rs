@@ -195,9 +195,7 @@ impl Sender {
     fn out_of_order(&mut self, batch: u32, answer: &Answer, now: Instant) {
         let state = self.batches.get_mut(batch);
         let partition = &mut self.partitions[state.partition as usize];
-        // An older leader than the one whose answer was lost does not know what that one wrote.
-        let is_stale = state.leader_epoch < state.lost_epoch;
-        if state.open_attempt && (partition.gap_open || is_stale) {
+        if state.open_attempt && (partition.gap_open || state.is_answer_stale()) {
             // Its lost request may lie at a broker behind that of the batch that was given up. If
             // that one is written now, so is this one: under a new number it could stand twice.
             return self.reject(batch, answer.error, answer.message.clone());
