@@ -387,6 +387,7 @@ impl Topic {
         }
     }
 
+    #[inline(never)]
     fn draw(&self, count: u32) -> i32 {
         let (cluster, name) = (&self.producer.cluster, self.name());
         sticky::draw(count, |partition| cluster.has_leader(name, partition))

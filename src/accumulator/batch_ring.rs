@@ -15,7 +15,7 @@
 //! meanwhile, because the buffer is looked up again after the claim. The 18 bits of the generation
 //! would have to wrap while a thread is stopped, at the same count and offset, for a claim sized
 //! for one batch to succeed in another; even then the record lies in its own partition, intact, and
-//! only its timestamp moves by the difference of the two batches' base times (`rebase`).
+//! only its timestamp moves by the difference of the two batches' base times (`write_rebased`).
 //!
 //! # Why unsafe
 //! None here: the bytes are written through `batch::Claim`.
@@ -42,7 +42,7 @@ pub use reserve::{Held, Hold, Vacant};
 use crate::clock;
 use crate::delivery::tags::{NoTag, Tag};
 use crate::delivery::{CellIndex, Delivery};
-use crate::protocol::plain_record;
+use crate::protocol::plain_record::Plan;
 use crate::protocol::record_batch::{self, HEADER_BYTES, Header};
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::sync::atomic::{AtomicU32, AtomicU64};
@@ -108,7 +108,7 @@ pub struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// Bytes of key, value and headers: computed once, however often the claim is tried.
+    /// Bytes of key, value and headers.
     #[inline]
     fn content_bytes(&self) -> usize {
         let length = |field: Option<&[u8]>| field.map(<[u8]>::len);
@@ -120,13 +120,8 @@ impl Entry<'_> {
         record_batch::record_bytes_around(self.content_bytes(), ordinal, delta)
     }
 
-    #[inline(always)]
     fn encode(&self, out: &mut [u8], ordinal: u32, delta: i64) {
-        if self.headers.is_empty() {
-            plain_record::encode(out, ordinal, delta, self.key, self.value);
-        } else {
-            record_batch::encode_record(out, ordinal, delta, self.key, self.value, self.headers);
-        }
+        record_batch::encode_record(out, ordinal, delta, self.key, self.value, self.headers);
     }
 
     /// Bytes of a batch of this record alone.
@@ -172,10 +167,61 @@ pub enum Append {
     Closed,
 }
 
+/// How a record is turned into bytes, in two steps: its size before the claim, its bytes after it.
+trait Encoding {
+    type Plan;
+
+    /// What is known of the record at this place in a batch, and its size. None: not by this one.
+    fn plan(&self, entry: &Entry<'_>, ordinal: u32, delta: i64) -> Option<(Self::Plan, usize)>;
+
+    fn write(plan: Self::Plan, entry: &Entry<'_>, out: &mut [u8]);
+}
+
+/// The usual records.
+struct Plain;
+
+impl Encoding for Plain {
+    type Plan = Plan;
+
+    #[inline(always)]
+    fn plan(&self, entry: &Entry<'_>, ordinal: u32, delta: i64) -> Option<(Plan, usize)> {
+        let plan = Plan::new(ordinal, delta, entry.key, entry.value)?;
+        Some((plan, plan.bytes()))
+    }
+
+    #[inline(always)]
+    fn write(plan: Plan, entry: &Entry<'_>, out: &mut [u8]) {
+        plan.write(out, entry.key, entry.value);
+    }
+}
+
+/// All records.
+struct Any {
+    /// [`Entry::content_bytes`], computed once, however often a claim is tried.
+    content: usize,
+}
+
+impl Encoding for Any {
+    type Plan = (u32, i64);
+
+    #[inline]
+    fn plan(&self, _: &Entry<'_>, ordinal: u32, delta: i64) -> Option<((u32, i64), usize)> {
+        let bytes = record_batch::record_bytes_around(self.content, ordinal, delta);
+        Some(((ordinal, delta), bytes))
+    }
+
+    #[inline]
+    fn write((ordinal, delta): (u32, i64), entry: &Entry<'_>, out: &mut [u8]) {
+        entry.encode(out, ordinal, delta);
+    }
+}
+
 /// Why an open batch did not take a record.
 enum Passed {
     /// It has no room.
     Full,
+    /// It takes another encoding.
+    Unfit,
     /// It is sealed, or another claim came first: look again.
     Moved,
 }
@@ -288,10 +334,12 @@ impl BatchRing {
     /// Appends one record to the open batch, if that is possible at the first try; beside the
     /// promise, how much the batch grew (STK-2). None: nothing happened, [`append`](Self::append)
     /// does what is needed. Lock-free; allocates nothing.
+    ///
+    /// `entry` has no headers.
     #[inline(always)]
     pub fn append_to_open<T: Tag>(&self, entry: &Entry<'_>, tag: T) -> Option<(Delivery, usize)> {
-        let content = entry.content_bytes();
-        self.claim(self.word.load(Acquire), entry, content, tag).ok()
+        debug_assert!(entry.headers.is_empty(), "plain records have none");
+        self.claim(self.word.load(Acquire), entry, Plain, tag).ok()
     }
 
     /// Appends one record. Lock-free; runs on the calling thread; allocates nothing, except for a
@@ -307,7 +355,7 @@ impl BatchRing {
         let mut word = self.word.load(Acquire);
         loop {
             if word & (SEALED | CLOSED) == 0 {
-                match self.claim(word, entry, content, tag) {
+                match self.claim(word, entry, Any { content }, tag) {
                     Ok((delivery, bytes)) => {
                         return Append::Done {
                             delivery,
@@ -318,7 +366,7 @@ impl BatchRing {
                     }
                     // Whoever seals it tells the shard.
                     Err(Passed::Full) => self.seal(word),
-                    Err(Passed::Moved) => {}
+                    Err(Passed::Moved | Passed::Unfit) => {}
                 }
             } else {
                 match self.open_next(word, entry, memory, tag) {
@@ -332,11 +380,11 @@ impl BatchRing {
 
     /// Claims, encodes and commits in the open batch of `word`.
     #[inline(always)]
-    fn claim<T: Tag>(
+    fn claim<T: Tag, E: Encoding>(
         &self,
         word: u64,
         entry: &Entry<'_>,
-        content: usize,
+        encoding: E,
         tag: T,
     ) -> Result<(Delivery, usize), Passed> {
         if word & (SEALED | CLOSED) != 0 {
@@ -347,8 +395,8 @@ impl BatchRing {
         let batch = &self.accumulator.batches[batch_of(seen).ok_or(Passed::Moved)? as usize];
         let base_timestamp = batch.base_timestamp.load(Relaxed);
         let (ordinal, offset) = (count_of(word), offset_of(word));
-        let mut delta = entry.timestamp.wrapping_sub(base_timestamp);
-        let bytes = record_batch::record_bytes_around(content, ordinal, delta);
+        let delta = entry.timestamp.wrapping_sub(base_timestamp);
+        let (plan, bytes) = encoding.plan(entry, ordinal, delta).ok_or(Passed::Unfit)?;
         if offset + bytes > self.accumulator.batch_limit || ordinal == COUNT_MAX {
             return Err(Passed::Full);
         }
@@ -358,12 +406,15 @@ impl BatchRing {
         let claim = self.word.compare_exchange(word, claimed, Acquire, Relaxed);
         claim.map_err(|_| Passed::Moved)?;
         let now = slot.load(Acquire);
-        if now != seen {
-            delta = self.rebase(now, entry, ordinal, bytes, delta);
-        }
         let index = batch_of(now).expect("a batch with an open claim stays in its slot");
         let claim = Claim { batch: index, offset, bytes };
-        Ok((self.write(claim, entry, ordinal, delta, tag), bytes))
+        if now != seen {
+            return Ok((self.write_rebased(claim, entry, ordinal, delta, tag), bytes));
+        }
+        let mut claim = claim;
+        E::write(plan, entry, claim.bytes_mut(&self.accumulator.pool));
+        let delivery = self.commit(&claim, entry, ordinal, tag);
+        Ok((delivery, bytes))
     }
 
     /// Appends as many of `count` records to the open batch as fit, with one claim; returns how
@@ -404,9 +455,10 @@ impl BatchRing {
         let mut at = offset;
         for number in 0..taken {
             let (entry, ordinal) = (entry(number), first + number as u32);
-            let claim = Claim { batch: index, offset: at, bytes: entry.bytes(ordinal, base) };
+            let mut claim = Claim { batch: index, offset: at, bytes: entry.bytes(ordinal, base) };
             at += claim.bytes;
-            self.encode(claim, &entry, ordinal, entry.timestamp.wrapping_sub(base));
+            let delta = entry.timestamp.wrapping_sub(base);
+            entry.encode(claim.bytes_mut(&self.accumulator.pool), ordinal, delta);
             batch.raise_timestamp(entry.timestamp);
             deliveries.push(batch.cell().delivery(ordinal, entry.timestamp));
         }
@@ -416,39 +468,35 @@ impl BatchRing {
         (taken, bytes)
     }
 
-    #[inline(always)]
-    fn encode(&self, mut claim: Claim, entry: &Entry<'_>, ordinal: u32, delta: i64) {
-        entry.encode(claim.bytes_mut(&self.accumulator.pool), ordinal, delta);
-    }
-
     /// The generation wrapped between look and claim: keep the claimed width (see the module head).
     #[cold]
-    fn rebase(&self, slot: u64, entry: &Entry<'_>, ordinal: u32, bytes: usize, delta: i64) -> i64 {
-        let index = batch_of(slot).expect("a batch with an open claim stays in its slot");
-        let base = self.accumulator.batches[index as usize].base_timestamp.load(Relaxed);
-        let fits = entry.bytes(ordinal, base) == bytes;
-        if fits { entry.timestamp.wrapping_sub(base) } else { delta }
-    }
-
-    /// Writes a claimed record and commits it.
-    #[inline(always)]
-    fn write<T: Tag>(
+    #[inline(never)]
+    fn write_rebased<T: Tag>(
         &self,
-        claim: Claim,
+        mut claim: Claim,
         entry: &Entry<'_>,
         ordinal: u32,
         delta: i64,
         tag: T,
     ) -> Delivery {
-        let bytes = claim.bytes;
         let batch = &self.accumulator.batches[claim.batch as usize];
-        self.encode(claim, entry, ordinal, delta);
+        let base = batch.base_timestamp.load(Relaxed);
+        let fits = entry.bytes(ordinal, base) == claim.bytes;
+        let delta = if fits { entry.timestamp.wrapping_sub(base) } else { delta };
+        entry.encode(claim.bytes_mut(&self.accumulator.pool), ordinal, delta);
+        self.commit(&claim, entry, ordinal, tag)
+    }
+
+    /// Publishes a record that was written into its claim.
+    #[inline(always)]
+    fn commit<T: Tag>(&self, claim: &Claim, entry: &Entry<'_>, ordinal: u32, tag: T) -> Delivery {
+        let batch = &self.accumulator.batches[claim.batch as usize];
         batch.raise_timestamp(entry.timestamp);
         // Read before the commit: afterwards the batch may be gone.
         let cell = batch.cell();
         tag.leave(cell, ordinal, entry.timestamp);
         let delivery = cell.delivery(ordinal, entry.timestamp);
-        if batch.commit(bytes) {
+        if batch.commit(claim.bytes) {
             self.accumulator.tell(self, 0);
         }
         delivery
@@ -469,7 +517,9 @@ impl BatchRing {
             Ok(opened) => opened,
             Err(not) => return not,
         };
-        let delivery = self.write(opened.claim, entry, 0, 0, tag);
+        let mut claim = opened.claim;
+        entry.encode(claim.bytes_mut(&self.accumulator.pool), 0, 0);
+        let delivery = self.commit(&claim, entry, 0, tag);
         self.accumulator.tell(self, opened.deadline);
         let used_reserved = opened.used_reserved;
         Opened::Mine(Append::Done { delivery, bytes, opened: true, used_reserved })

@@ -121,7 +121,7 @@ impl Sticky {
     }
 
     /// Counts an append (STK-2); at twice the batch size it switches regardless (STK-4).
-    #[inline]
+    #[inline(always)]
     pub fn appended(
         &self,
         choice: Choice,

@@ -109,7 +109,7 @@ pub fn upper_bound_bytes(
 
 /// Bytes of the length prefix inside a record of `total` bytes.
 #[inline]
-pub(super) fn prefix_bytes(total: usize) -> usize {
+fn prefix_bytes(total: usize) -> usize {
     // A prefix of n bytes spans bodies up to 2^(7n - 1) - 1, hence totals up to that plus n.
     match total {
         0..=0x40 => 1,
