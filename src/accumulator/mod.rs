@@ -45,6 +45,12 @@ const AHEAD_BYTES_MAX: u64 = 1 << 20;
 /// The same in batches, for large ones.
 const AHEAD_BATCHES_MAX: u64 = 32;
 
+/// No limit to how far appenders may be ahead.
+const UNPACED: u64 = u64::MAX;
+/// For how long a shard that could not catch up in time lets appenders use all the memory, before
+/// it looks again whether it can.
+const UNPACED_NANOS: u64 = 20_000_000;
+
 /// Full batches that wake a shard which waits for answers anyway.
 const COALESCE_BYTES: usize = 128 << 10;
 
@@ -78,8 +84,11 @@ pub struct Accumulator {
     flush_epoch: AtomicU32,
     /// Bytes of the memory in unanswered requests, as of the shard's last turn.
     in_flight_bytes: AtomicU64,
-    /// Appenders may use all the memory: it is not the shard's own speed that they wait for.
-    unpaced: AtomicBool,
+    /// How far appenders may be ahead; [`UNPACED`] while it is not the shard's own speed that they
+    /// wait for. Only the shard writes it.
+    ahead_limit: AtomicU64,
+    /// Until when they may use all the memory (nanoseconds on the process's clock). Shard only.
+    unpaced_until: AtomicU64,
 }
 
 impl std::fmt::Debug for Accumulator {
@@ -109,7 +118,8 @@ impl Accumulator {
             unresolved: std::array::from_fn(|_| AtomicU64::new(0)),
             flush_epoch: AtomicU32::new(0),
             in_flight_bytes: AtomicU64::new(0),
-            unpaced: AtomicBool::new(false),
+            ahead_limit: AtomicU64::new(0),
+            unpaced_until: AtomicU64::new(0),
         }))
     }
 
@@ -173,15 +183,14 @@ impl Accumulator {
         held.saturating_sub(self.in_flight_bytes.load(Relaxed))
     }
 
-    fn ahead_bytes_max(&self) -> u64 {
+    fn ahead_bytes_min(&self) -> u64 {
         AHEAD_BYTES_MAX.max(AHEAD_BATCHES_MAX * self.pool.cost(1)).min(self.pool.total() / 2)
     }
 
     /// Whether a caller who needs `cost` bytes should wait for the shard. Not where the bytes are
     /// not there or others wait for some: then it takes its place behind them (BUF-3).
     fn is_too_far_ahead(&self, cost: u64) -> bool {
-        self.ahead_bytes() > self.ahead_bytes_max()
-            && !self.unpaced.load(Relaxed)
+        self.ahead_bytes() > self.ahead_limit.load(Relaxed).max(self.ahead_bytes_min())
             && self.pool.available() >= cost
             && !self.waiters.is_pressing()
     }
@@ -190,15 +199,24 @@ impl Accumulator {
     /// done again at the latest. Shard only.
     pub fn serve_waiters(&self, in_flight_bytes: u64, now: u64) -> Option<u64> {
         self.in_flight_bytes.store(in_flight_bytes, Relaxed);
-        let near = self.ahead_bytes() <= self.ahead_bytes_max() / 2;
-        if near {
-            self.unpaced.store(false, Relaxed);
+        let (ahead, least) = (self.ahead_bytes(), self.ahead_bytes_min());
+        let mut limit = self.ahead_limit.load(Relaxed).max(least);
+        if ahead <= least / 2 {
+            limit = least;
+        } else if limit == UNPACED && now >= self.unpaced_until.load(Relaxed) {
+            // A broker that was slow for a moment would else leave all the memory in use for good,
+            // and that does not fit the caches: from here they are led back, step by step.
+            limit = ahead.max(least);
         }
-        let caught_up = near || self.unpaced.load(Relaxed);
+        let caught_up = limit == UNPACED || ahead <= limit - least / 2;
         let distributed = self.waiters.distribute(&self.pool, caught_up, now);
         if distributed.unpaced {
-            self.unpaced.store(true, Relaxed);
+            limit = UNPACED;
+            self.unpaced_until.store(now.saturating_add(UNPACED_NANOS), Relaxed);
+        } else if distributed.paced && limit != UNPACED {
+            limit = (limit - least / 4).max(least);
         }
+        self.ahead_limit.store(limit, Relaxed);
         distributed.again_at
     }
 

@@ -83,7 +83,9 @@ const PACE_NANOS_MAX: u64 = 1_000_000;
 pub struct Distributed {
     /// When it has to run again at the latest.
     pub again_at: Option<u64>,
-    /// Callers went on although the shard has not caught up.
+    /// Callers who waited for the shard go on, because it has caught up.
+    pub paced: bool,
+    /// Callers go on although the shard has not caught up.
     pub unpaced: bool,
 }
 
@@ -191,14 +193,14 @@ impl Waiters {
         }
         let until = *queue.pacing_since.get_or_insert(now) + PACE_NANOS_MAX;
         if !caught_up && now < until {
-            return Distributed { again_at: Some(until), unpaced: false };
+            return Distributed { again_at: Some(until), ..Distributed::default() };
         }
         queue.pacing_since = None;
         let Queue { waiting, woken, .. } = queue;
         for waiter in waiting.iter_mut().filter(|waiter| pacing(waiter)) {
             self.finish(waiter, Waited::Granted, woken);
         }
-        Distributed { again_at: None, unpaced: !caught_up }
+        Distributed { again_at: None, paced: caught_up, unpaced: !caught_up }
     }
 
     /// Serves those who wait for memory; returns until when somebody is held back.
