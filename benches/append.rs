@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use kuring::accumulator::Accumulator;
 use kuring::accumulator::batch_ring::{Append, BatchRing, Entry, Head, Memory, SLOTS};
+use kuring::delivery::tags::NoTag;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 /// The default batch.size.
@@ -44,6 +45,10 @@ impl Partition {
     fn append(&self, value: &[u8]) {
         let timestamp = self.timestamp;
         let entry = Entry { key: None, value: Some(value), headers: &[], timestamp };
+        // As a topic does: nearly always the open batch takes it.
+        if let Some((delivery, _)) = self.ring.append_to_open(&entry, NoTag) {
+            return drop(delivery);
+        }
         match self.ring.append(&entry, Memory::Try) {
             Append::Done { delivery, .. } => drop(delivery),
             other => panic!("the ring is emptied before it is full: {other:?}"),
