@@ -107,12 +107,13 @@
 //! | batch | records of one partition in Kafka's format v2: the unit of sequence, checksum, retry |
 //! | batch ring | one partition's bounded ring of batches between the appenders and the shard |
 //! | buffer | a fixed piece of the arena that one batch lives in |
-//! | arena, buffer pool | the memory of a shard, registered with the kernel; its free list |
+//! | arena, buffer pool | the memory of a shard, which the kernel may know; its free list |
 //! | shard | one sender thread with its ring, arena, partitions and connections |
 //! | sender | the pure state machine inside a shard: decides, touches no socket, clock or thread |
-//! | driver | the I/O under a shard: `tokio-uring` or `epoll` |
+//! | driver | the I/O under a shard: `uring`, `tokio-uring` or `epoll` |
 //! | connection | one broker's protocol state in one shard; one send at a time in the kernel |
 //! | snapshot | the immutable cluster metadata that everyone reads |
+//! | piece, family | a part of a batch that was split; all parts of one, which share its cell |
 //! | delivery | the promise for one record; a verdict resolves it exactly once |
 //! | reservation | a claimed record whose value the caller writes in place, then commits or drops |
 //! | hole | a claimed record that is left out of its batch, which closes up |
@@ -143,9 +144,9 @@
 //! so one thread owns its order, its sequence numbers and its retries. A shard connects to every
 //! broker that leads one of its partitions, and has a producer id of its own.
 //!
-//! `unsafe` stands in four files (the claimed ranges, the arena, the submissions to the kernel, the
-//! page that a fork wipes); each block names its obligation, what upholds it, and the test that
-//! would break.
+//! `unsafe` stands where the census of `tests/tidy` says (the claimed ranges, the arena, the
+//! submissions to the kernel, the page that a fork wipes); each block names its obligation, what
+//! upholds it, and the test that would break.
 //!
 //! # Reading order
 //!
