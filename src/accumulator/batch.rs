@@ -15,7 +15,7 @@
 //!
 //! A reserved record (see `batch_ring/reserve.rs`) is written in two steps by its caller, so its
 //! bytes say how far it is: a record's attributes mean nothing yet in Kafka, and are its *mark*
-//! until it is written or left out. While the mark is [`OPEN`] the value belongs to the caller.
+//! until it is written or left out. While the mark is `OPEN` the value belongs to the caller.
 //!
 //! # Orderings
 //! 1. `committed`: Release add by each writer, Acquire load by the shard: the shard sees the bytes.
