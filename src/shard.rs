@@ -40,6 +40,8 @@ mod models;
 
 /// A turn that begins so long after the last look at the sockets looks again before it judges.
 const LATE: Duration = Duration::from_millis(10);
+/// How often it looks, as long as there is something to see.
+const LATE_LOOKS_MAX: usize = 64;
 
 /// How long a shard that failed waits for records that are just being written.
 const STRAGGLERS_MAX: Duration = Duration::from_secs(5);
@@ -466,8 +468,13 @@ impl<D: Driver> Turn<D> {
         let now = clock::now();
         if self.sender.in_flight_bytes() > 0 && now > self.looked_at + LATE {
             // The process may have been stopped, or this thread not run: what was answered by now
-            // is taken as answered, before anything times out.
-            self.look(now, Some(now));
+            // is taken as answered, before anything times out. A receive that was under way brings
+            // no more than the first answers; the others come with the next look.
+            for _ in 0..LATE_LOOKS_MAX {
+                if !self.look(now, Some(now)) {
+                    break;
+                }
+            }
         }
         // The order matters: what an application thread did before a command is in the ready list
         // when the command is seen.
@@ -604,8 +611,8 @@ impl<D: Driver> Turn<D> {
         self.look(now, if may_sleep { until } else { Some(now) });
     }
 
-    /// Waits for the driver, and tells the sender what happened.
-    fn look(&mut self, now: Instant, until: Option<Instant>) {
+    /// Waits for the driver, and tells the sender what happened. Whether anything did.
+    fn look(&mut self, now: Instant, until: Option<Instant>) -> bool {
         let sender = &mut self.sender;
         let mut woken_at = None;
         self.driver.wait(until, &mut |event| {
@@ -626,5 +633,6 @@ impl<D: Driver> Turn<D> {
         // Not `woken_at`: between the look and that reading the process may have been stopped.
         self.looked_at = now;
         self.busy_at = woken_at.unwrap_or(self.busy_at);
+        woken_at.is_some()
     }
 }
