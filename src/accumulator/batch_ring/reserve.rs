@@ -5,7 +5,7 @@
 //! Never:    lets the value be read by others before it is committed; costs those anything who
 //!           reserve nothing.
 //!
-//! States of a reserved record, in its mark (see `batch.rs`): `OPEN ─commit─► WRITTEN`,
+//! States of a reserved record, in its mark (see `batch/mod.rs`): `OPEN ─commit─► WRITTEN`,
 //! `OPEN ─drop─► DROPPED`, `OPEN ─the shard waits no longer─► EVICTED`; each is final. What is not
 //! written is left out of the batch before that is sent (`accumulator/holes.rs`). An evicted one
 //! can still be appended, as the record that its bytes say.
@@ -14,9 +14,10 @@
 use super::super::batch::{Batch, Claim, DROPPED, EVICTED, OPEN, Progress, SealedBatch, WRITTEN};
 use super::super::buffer_pool::BufferIndex;
 use super::super::holes::Left;
+use super::open::Opened;
 use super::{
-    Append, BatchRing, CLOSED, COUNT_MAX, COUNT_ONE, Entry, Head, Memory, Opened, Reservations,
-    SEALED, SLOTS, batch_of, count_of, generation_of, offset_of,
+    Append, BatchRing, CLOSED, COUNT_MAX, COUNT_ONE, Entry, Head, Memory, Reservations, SEALED,
+    SLOTS, batch_of, count_of, generation_of, offset_of,
 };
 use crate::clock;
 use crate::delivery::tags::NoTag;
