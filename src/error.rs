@@ -31,6 +31,20 @@ pub enum SendError {
         /// Its value.
         value: i64,
     },
+    /// A partitioner of your own chose a partition that the topic does not have. Have it answer
+    /// with 0 to one less than [`Unplaced::partition_count`](crate::Unplaced::partition_count).
+    #[error(
+        "the partitioner chose partition {partition}, and topic {topic} has {count}: it must \
+             answer with 0 to {}", count.saturating_sub(1)
+    )]
+    NoSuchPartition {
+        /// The topic.
+        topic: Arc<str>,
+        /// What it chose.
+        partition: i32,
+        /// How many partitions there are.
+        count: u32,
+    },
     /// The topic or the partition is not known after `max.block.ms`. Create it, or check the name.
     #[error("topic {topic}{}: not known after {waited:?} (max.block.ms): create it or check its \
              name{}", partition_text(*partition), cause_text(*cause))]
@@ -153,6 +167,7 @@ impl SendError {
             | Self::SenderFailed { possibly_written } => *possibly_written,
             Self::TooLarge { .. }
             | Self::InvalidField { .. }
+            | Self::NoSuchPartition { .. }
             | Self::Unknown { .. }
             | Self::InvalidTopic { .. }
             | Self::Denied { .. }
@@ -166,6 +181,7 @@ impl SendError {
         match self {
             Self::TooLarge { .. } => "too-large",
             Self::InvalidField { .. } => "invalid-field",
+            Self::NoSuchPartition { .. } => "no-such-partition",
             Self::Unknown { .. } => "unknown-topic-or-partition",
             Self::InvalidTopic { .. } => "invalid-topic",
             Self::Denied { .. } => "denied",

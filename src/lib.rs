@@ -81,7 +81,9 @@
 //! # The life of a record
 //!
 //! 1. [`Topic::send`] reads the topic's partition count and chooses: the partition that the record
-//!    names, the murmur2 hash of its key as in Java, or the sticky partition of this thread.
+//!    names, the murmur2 hash of its key as in Java, or the sticky partition of this thread, which
+//!    changes with each batch's worth of bytes; what else there is stands at [`PartitionerClass`]
+//!    and [`Partitioner`].
 //! 2. It *claims* room in the partition's open batch with one atomic operation on a word that holds
 //!    state, generation, record count and byte offset. The exact size is known by then, so batches
 //!    have no holes. A full batch is *sealed* and the next one opened, in a buffer of the arena.
@@ -133,11 +135,12 @@
 //!   arguments, so it runs the same in a test with a virtual clock.
 //! - `driver`: sockets in, completions out, no Kafka.
 //! - `accumulator`: the batch rings, the arena, and who waits for memory.
-//! - `metadata`, `partitioner`: the snapshot; which partition a record goes to.
+//! - `metadata`: the snapshot of the cluster.
 //! - `delivery`, `error`, `record`: what users get and give.
 //! - `protocol`: the wire: bounded reader, encoders, record batches, error codes. Does no I/O.
 //! - `config`, `ids`, `clock`, `park`, `fork`: settings, newtypes, the only clock, blocking on a
 //!   future, whether a fork made this process.
+//! - `partitioner`: which partition a record goes to. It is told what it has to know.
 //! - `sync`: the atomics and locks of the lock-free files, which models can watch.
 //!
 //! A partition belongs to one shard for the producer's life, `(topic hash + partition) % shards`,
@@ -196,6 +199,7 @@ pub use error::{SendError, TrySendError};
 pub use ids::BrokerId;
 pub use metadata::PartitionDescription;
 pub use metrics::Metrics;
+pub use partitioner::{Partitioner, PartitionerClass, Unplaced};
 pub use producer::{Producer, StartError, Summary};
 pub use protocol::error_code::ErrorCode;
 pub use record::{Acknowledged, Header, Record, RecordMetadata};

@@ -1,10 +1,23 @@
-//! Which partition a record goes to: the key's hash, or the thread's sticky partition.
+//! Which partition a record goes to: the key's hash, the thread's sticky partition, or the user's
+//! choice.
 //!
-//! Source: KIP-794; PRT-1, PRT-2, STK-1 to STK-7, API-4 of the Java producer.
+//! Thread:   any; all of it runs on the threads that send.
+//! Never:    waits, or knows of brokers and queues: who draws tells it what it has to know.
+//! Source:   KIP-480, KIP-794, KIP-1123; PRT-1, PRT-2, STK-1 to STK-7, ADP-1 to ADP-4, AVL-2,
+//!           RCK-1, API-4, API-5 of the Java producer.
 #![forbid(unsafe_code)]
 
+pub mod custom;
+pub mod named;
+pub mod rule;
+pub mod spread;
 pub mod sticky;
+pub mod table;
 
+pub use custom::{Partitioner, Partitioners, Unplaced};
+pub use named::{PartitionerClass, Way};
+pub use rule::{Keys, Rule};
+pub use spread::Spread;
 pub use sticky::Sticky;
 
 /// Java's 32-bit murmur2 over `bytes`, with the seed that all Kafka clients use.

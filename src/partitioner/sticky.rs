@@ -36,8 +36,8 @@ fn stripe() -> usize {
     })
 }
 
-/// A number below `bound` (at least 1), from a generator of this thread.
-fn random_below(bound: u32) -> u32 {
+/// A number below `bound`, from a generator of this thread; 0 when there is none.
+pub fn random_below(bound: u64) -> u64 {
     RANDOM.with(|state| {
         if state.get() == 0 {
             // The hasher's random keys are the standard library's one source of randomness.
@@ -49,7 +49,7 @@ fn random_below(bound: u32) -> u32 {
         x ^= x >> 7;
         x ^= x << 17;
         state.set(x);
-        (((x >> 32) * u64::from(bound)) >> 32) as u32
+        ((u128::from(x) * u128::from(bound)) >> 64) as u64
     })
 }
 
@@ -144,12 +144,12 @@ pub fn draw(count: u32, available: impl Fn(i32) -> bool) -> i32 {
     let count = count.max(1);
     // Nearly always the first guess is right; the walk is for a cluster in trouble.
     for _ in 0..4 {
-        let guess = random_below(count) as i32;
+        let guess = random_below(u64::from(count)) as i32;
         if available(guess) {
             return guess;
         }
     }
-    let start = random_below(count);
+    let start = random_below(u64::from(count)) as u32;
     let walk = (0..count).map(|step| ((start + step) % count) as i32);
     walk.into_iter().find(|partition| available(*partition)).unwrap_or(start as i32)
 }

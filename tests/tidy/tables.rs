@@ -122,7 +122,6 @@ pub(crate) const LAYERS: &[Layer] = &[
             "protocol",
         ],
     },
-    Layer { modules: &["partitioner"], uses: &[] },
     Layer { modules: &["delivery"], uses: &["clock", "error", "fork", "park", "record", "sync"] },
     // A wait with a deadline has to know what time it is.
     Layer { modules: &["park"], uses: &["clock", "sync"] },
@@ -130,7 +129,16 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer { modules: &["error"], uses: &["protocol::error_code"] },
     Layer { modules: &["record"], uses: &["protocol::record_batch"] },
     Layer { modules: &["protocol"], uses: &["ids"] },
-    Layer { modules: &["config"], uses: &[] },
+    // A partitioner, by name or the user's own, is set with everything else.
+    Layer {
+        modules: &["config"],
+        uses: &[
+            "partitioner::Partitioner",
+            "partitioner::PartitionerClass",
+            "partitioner::Partitioners",
+        ],
+    },
+    Layer { modules: &["partitioner"], uses: &[] },
     Layer { modules: &["ids"], uses: &[] },
     Layer { modules: &["clock"], uses: &[] },
     Layer { modules: &["sync"], uses: &[] },
@@ -172,7 +180,8 @@ pub(crate) const HOMES: &[Home] = &[
     Home {
         path: "arc_swap",
         files: &["src/metadata/"],
-        except: &[],
+        // A topic's table of partitions is read and replaced as the snapshot is.
+        except: &[("arc_swap::ArcSwap", &["src/partitioner/spread.rs"])],
         instead: "read the snapshot through metadata's `Cluster`",
     },
     Home {
