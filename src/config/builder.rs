@@ -13,6 +13,7 @@ use super::error::ConfigError;
 use super::keys::{self, Lookup};
 use super::settings::{Acks, DriverChoice, MetadataRecovery, Settings, ZeroCopy};
 use super::{properties, validate, value};
+use crate::partitioner::{Partitioner, PartitionerClass, Partitioners};
 
 /// `Some` is what somebody chose; `None` is left to the default.
 #[derive(Clone, Debug, Default)]
@@ -43,8 +44,13 @@ pub(super) struct Chosen {
     pub(super) metadata_idle_max: Option<Duration>,
     pub(super) metadata_recovery: Option<MetadataRecovery>,
     pub(super) rebootstrap_trigger: Option<Duration>,
+    pub(super) partitioner: Option<PartitionerClass>,
+    pub(super) partitioners: Partitioners,
     pub(super) ignore_keys: Option<bool>,
     pub(super) adaptive_partitioning: Option<bool>,
+    pub(super) availability_timeout: Option<Duration>,
+    pub(super) rack_aware: Option<bool>,
+    pub(super) client_rack: Option<String>,
     pub(super) affinity: Option<Affinity>,
     pub(super) shards: Option<i64>,
     pub(super) spin: Option<Duration>,
@@ -257,16 +263,65 @@ impl ConfigBuilder {
         self
     }
 
-    /// Place records with a key as if they had none (`partitioner.ignore.keys`; default false).
+    /// Where records go that name no partition: one of Kafka's or librdkafka's partitioners
+    /// (`partitioner.class`; default [`PartitionerClass::BuiltIn`]).
+    pub fn partitioner_class(mut self, class: PartitionerClass) -> Self {
+        self.chosen.partitioner = Some(class);
+        self
+    }
+
+    /// A partitioner of your own, for every topic that has none by
+    /// [`topic_partitioner`](Self::topic_partitioner). It comes before
+    /// [`partitioner_class`](Self::partitioner_class); there is no property for it.
+    pub fn partitioner(mut self, partitioner: impl Partitioner + 'static) -> Self {
+        self.chosen.partitioners.set(partitioner);
+        self
+    }
+
+    /// A partitioner of your own for one topic.
+    pub fn topic_partitioner(
+        mut self,
+        topic: impl Into<String>,
+        partitioner: impl Partitioner + 'static,
+    ) -> Self {
+        self.chosen.partitioners.set_for(topic.into(), partitioner);
+        self
+    }
+
+    /// Place records with a key as if they had none; for the built-in partitioner only
+    /// (`partitioner.ignore.keys`; default false).
     pub fn ignore_keys(mut self, ignore: bool) -> Self {
         self.chosen.ignore_keys = Some(ignore);
         self
     }
 
-    /// Prefer partitions with short queues (`partitioner.adaptive.partitioning.enable`; default
-    /// true). Accepted; this version places records the same way whatever it says.
+    /// Prefer partitions with short queues for records that no key places
+    /// (`partitioner.adaptive.partitioning.enable`; default true).
     pub fn adaptive_partitioning(mut self, on: bool) -> Self {
         self.chosen.adaptive_partitioning = Some(on);
+        self
+    }
+
+    /// Pass over partitions whose broker has taken nothing for so long, although there was
+    /// something for it, with records that no key places; zero is never. Needs
+    /// [`adaptive_partitioning`](Self::adaptive_partitioning)
+    /// (`partitioner.availability.timeout.ms`; default 0).
+    pub fn availability_timeout(mut self, timeout: Duration) -> Self {
+        self.chosen.availability_timeout = Some(timeout);
+        self
+    }
+
+    /// Prefer partitions whose leader is in this producer's rack for records that no key places.
+    /// Needs [`client_rack`](Self::client_rack) (`partitioner.rack.aware`; default false).
+    pub fn rack_aware(mut self, on: bool) -> Self {
+        self.chosen.rack_aware = Some(on);
+        self
+    }
+
+    /// The rack that this producer is in, as the brokers name theirs in `broker.rack`
+    /// (`client.rack`; default none).
+    pub fn client_rack(mut self, rack: impl Into<String>) -> Self {
+        self.chosen.client_rack = Some(rack.into());
         self
     }
 
@@ -405,6 +460,11 @@ impl Chosen {
             "receive.buffer.bytes" => {
                 self.receive_buffer = Some(value::RECEIVE_BUFFER.parse(text)?);
             }
+            "client.rack" => self.client_rack = Some(value::trim(text).to_owned()),
+            "partitioner.class" => self.partitioner = Some(value::partitioner(text)?),
+            "partitioner.rack.aware" => {
+                self.rack_aware = Some(value::boolean("partitioner.rack.aware", text)?);
+            }
             "partitioner.ignore.keys" => {
                 self.ignore_keys = Some(value::boolean("partitioner.ignore.keys", text)?);
             }
@@ -445,6 +505,9 @@ impl Chosen {
             }
             "socket.connection.setup.timeout.max.ms" => {
                 (value::SETUP_TIMEOUT_MAX, &mut self.connection_setup_timeout_max)
+            }
+            "partitioner.availability.timeout.ms" => {
+                (value::AVAILABILITY_TIMEOUT, &mut self.availability_timeout)
             }
             "kuring.reserve.max.ms" => (value::RESERVE_MAX, &mut self.reserve_max),
             "metadata.max.age.ms" => (value::METADATA_AGE, &mut self.metadata_age_max),

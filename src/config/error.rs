@@ -83,6 +83,14 @@ pub enum ConfigError {
         because: &'static str,
     },
 
+    /// Nobody can be in the same rack as a producer that is in none (CFG-8).
+    #[error(
+        "partitioner.rack.aware=true needs client.rack, which is not set: set it to the rack that \
+         this producer is in, as broker.rack names those of the brokers, or remove \
+         partitioner.rack.aware"
+    )]
+    RackUnknown,
+
     /// A delivery timeout that leaves no time for one attempt (CFG-4).
     #[error(
         "delivery.timeout.ms={} is below linger.ms + request.timeout.ms = {} + {}: raise it to at \

@@ -129,12 +129,13 @@ const fn secret(name: &'static str) -> NotYet {
 }
 
 /// Kafka's properties that the builder takes.
-pub(super) const SUPPORTED: [&str; 28] = [
+pub(super) const SUPPORTED: [&str; 32] = [
     "acks",
     "batch.size",
     "bootstrap.servers",
     "buffer.memory",
     "client.id",
+    "client.rack",
     "connections.max.idle.ms",
     "delivery.timeout.ms",
     "enable.idempotence",
@@ -147,7 +148,10 @@ pub(super) const SUPPORTED: [&str; 28] = [
     "metadata.recovery.rebootstrap.trigger.ms",
     "metadata.recovery.strategy",
     "partitioner.adaptive.partitioning.enable",
+    "partitioner.availability.timeout.ms",
+    "partitioner.class",
     "partitioner.ignore.keys",
+    "partitioner.rack.aware",
     "receive.buffer.bytes",
     "reconnect.backoff.max.ms",
     "reconnect.backoff.ms",
@@ -172,11 +176,10 @@ pub(super) const OURS: [&str; 7] = [
 ];
 
 /// Kafka's properties that this version does not carry out, but for `transactional.id`.
-static NOT_YET: [NotYet; 62] = [
+static NOT_YET: [NotYet; 58] = [
     number("bootstrap.resolve.timeout.ms", "0"),
     text("buffer.memory.allocation.strategy", "full"),
     text("client.dns.lookup", "use_all_dns_ips"),
-    text("client.rack", ""),
     number("compression.gzip.level", "-1"),
     number("compression.lz4.level", "9"),
     text("compression.type", "none"),
@@ -188,9 +191,6 @@ static NOT_YET: [NotYet; 62] = [
     number("metrics.num.samples", "2"),
     text("metrics.recording.level", "INFO"),
     number("metrics.sample.window.ms", "30000"),
-    number("partitioner.availability.timeout.ms", "0"),
-    text("partitioner.class", ""),
-    word("partitioner.rack.aware", "false"),
     secret("sasl.jaas.config"),
     number("sasl.login.connect.timeout.ms", ""),
     number("sasl.login.read.timeout.ms", ""),

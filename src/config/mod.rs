@@ -1,6 +1,6 @@
 //! How a producer is configured: a typed builder and Kafka's property names, one set of checks.
 //!
-//! Uses: nothing of this crate.
+//! Uses: `partitioner`, to take one with everything else.
 //!
 //! Both roads lead to the same [`Settings`]. A wrong value is a [`ConfigError`] that names the
 //! property, the value and what is accepted. A property that Kafka has and this version does not

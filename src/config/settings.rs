@@ -13,6 +13,7 @@ use super::affinity::{Affinity, Placement, resolve};
 use super::bootstrap::HostPort;
 use super::error::ConfigError;
 use super::machine::Machine;
+use crate::partitioner::{PartitionerClass, Partitioners};
 
 /// The longest duration a setting holds: 100 years. Longer values are accepted and mean this one.
 ///
@@ -181,12 +182,25 @@ pub struct Settings {
     /// their connections end, and what was in flight is tried again
     /// (`metadata.recovery.rebootstrap.trigger.ms`; default 300 s).
     pub rebootstrap_trigger: Duration,
-    /// Records with a key are placed as if they had none (`partitioner.ignore.keys`; default
-    /// false).
+    /// Where records go that name no partition (`partitioner.class`; default the built-in one).
+    pub partitioner: PartitionerClass,
+    /// The partitioners that the builder was given.
+    pub(crate) partitioners: Partitioners,
+    /// Records with a key are placed as if they had none; for the built-in partitioner only
+    /// (`partitioner.ignore.keys`; default false).
     pub ignore_keys: bool,
-    /// Prefer partitions with short queues (`partitioner.adaptive.partitioning.enable`; default
-    /// true). Accepted; this version places records the same way whatever it says.
+    /// Records that no key places prefer partitions with short queues
+    /// (`partitioner.adaptive.partitioning.enable`; default true).
     pub adaptive_partitioning: bool,
+    /// Partitions whose broker has taken nothing for so long, although there was something for it,
+    /// get no records that no key places; `None` is never, as it is without
+    /// `adaptive_partitioning` (`partitioner.availability.timeout.ms`; default 0, which is `None`).
+    pub availability_timeout: Option<Duration>,
+    /// Records that no key places go to partitions whose leader is in `client_rack`, if there are
+    /// some; `client_rack` is set then (`partitioner.rack.aware`; default false).
+    pub rack_aware: bool,
+    /// The rack that this producer is in (`client.rack`; default none).
+    pub client_rack: Option<String>,
     /// Which CPUs the senders run on (`kuring.affinity`; default `auto`).
     pub affinity: Affinity,
     /// How many senders; `None` leaves it to the rule of [`Placement`]

@@ -66,8 +66,13 @@ pub(super) fn settings(chosen: &Chosen) -> Result<Settings, ConfigError> {
         metadata_idle_max: value::METADATA_IDLE.checked(chosen.metadata_idle_max)?,
         metadata_recovery: chosen.metadata_recovery.unwrap_or_default(),
         rebootstrap_trigger: value::REBOOTSTRAP.checked(chosen.rebootstrap_trigger)?,
+        partitioner: chosen.partitioner.unwrap_or_default(),
+        partitioners: chosen.partitioners.clone(),
         ignore_keys: chosen.ignore_keys.unwrap_or(false),
         adaptive_partitioning: chosen.adaptive_partitioning.unwrap_or(true),
+        availability_timeout: availability_timeout(chosen)?,
+        rack_aware: chosen.rack_aware.unwrap_or(false),
+        client_rack: client_rack(chosen)?,
         affinity: affinity(chosen)?,
         shards: shards.map(|shards| shards as usize),
         spin: chosen.spin.unwrap_or(Duration::ZERO).min(super::FOREVER),
@@ -201,6 +206,20 @@ fn capped(spec: &Millis, base: Duration, max: Duration) -> Backoff {
         warn!(key = spec.key, ?base, ?max, "above its maximum, which is used as a constant");
     }
     Backoff { base: base.min(max), max }
+}
+
+fn availability_timeout(chosen: &Chosen) -> Result<Option<Duration>, ConfigError> {
+    let timeout = value::AVAILABILITY_TIMEOUT.checked(chosen.availability_timeout)?;
+    Ok(Some(timeout).filter(|timeout| !timeout.is_zero()))
+}
+
+/// CFG-8: who prefers its own rack has one.
+fn client_rack(chosen: &Chosen) -> Result<Option<String>, ConfigError> {
+    let rack = chosen.client_rack.as_deref().map(value::trim).filter(|rack| !rack.is_empty());
+    match rack {
+        None if chosen.rack_aware == Some(true) => Err(ConfigError::RackUnknown),
+        rack => Ok(rack.map(str::to_owned)),
+    }
 }
 
 /// A list made by hand is held to what a list in text can be.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::cpus::CPU_COUNT_MAX;
 use super::error::ConfigError;
 use super::settings::{Acks, DriverChoice, FOREVER, MetadataRecovery, ZeroCopy};
+use crate::partitioner::PartitionerClass;
 
 /// The largest Java int, in a Java long's place.
 pub(super) const INT_MAX: i64 = i32::MAX as i64;
@@ -126,6 +127,7 @@ pub(super) const METADATA_AGE: Millis = long_ms("metadata.max.age.ms", 300_000);
 pub(super) const METADATA_IDLE: Millis =
     Millis { min: 5_000, ..long_ms("metadata.max.idle.ms", 300_000) };
 pub(super) const REBOOTSTRAP: Millis = long_ms("metadata.recovery.rebootstrap.trigger.ms", 300_000);
+pub(super) const AVAILABILITY_TIMEOUT: Millis = long_ms("partitioner.availability.timeout.ms", 0);
 pub(super) const RESERVE_MAX: Millis = int_ms("kuring.reserve.max.ms", 10);
 pub(super) const CONNECTION_IDLE: Millis = long_ms("connections.max.idle.ms", 540_000);
 
@@ -215,6 +217,26 @@ pub(super) fn with_unit(key: &'static str, text: &str) -> Result<Duration, Confi
         _ => return Err(refused(key, text, accepted)),
     };
     Ok(duration.min(FOREVER))
+}
+
+/// `partitioner.class`: a name of Java's or of librdkafka's; blank for the built-in one.
+pub(super) fn partitioner(text: &str) -> Result<PartitionerClass, ConfigError> {
+    let name = trim(text);
+    if let Some(class) = PartitionerClass::of_name(name) {
+        return Ok(class);
+    }
+    if name.ends_with(".UniformStickyPartitioner") {
+        let instead = "nothing, which is the built-in one, with partitioner.ignore.keys=true, \
+                       which does what this class did before Kafka 4.0";
+        return Err(refused("partitioner.class", text, instead));
+    }
+    let names: Vec<_> = PartitionerClass::ALL.iter().map(|class| class.name()).collect();
+    let accepted = format!(
+        "nothing, which is the built-in one, or one of{}; a class of your own is written in Rust, \
+         and given to ConfigBuilder::partitioner",
+        names.join(" ")
+    );
+    Err(refused("partitioner.class", text, accepted))
 }
 
 /// A client id as the wire takes it: its length is an i16.
@@ -334,6 +356,24 @@ mod tests {
         for text in ["50", "", "us", "-1us", "1.5ms", "1 ms", "1m", "99999999999999999999us"] {
             assert!(spin(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_partitioner_is_known_by_java_s_or_librdkafka_s_name() {
+        assert_eq!(partitioner("").ok(), Some(PartitionerClass::BuiltIn));
+        let named = partitioner(" consistent_random ").ok();
+        assert_eq!(named, Some(PartitionerClass::ConsistentRandom));
+        let refused = partitioner("com.example.Mine").expect_err("no such class").to_string();
+        assert_eq!(
+            refused,
+            "partitioner.class=\"com.example.Mine\" is not valid: accepted is nothing, which is \
+             the built-in one, or one of RoundRobinPartitioner random consistent \
+             consistent_random murmur2 murmur2_random fnv1a fnv1a_random; a class of your own is \
+             written in Rust, and given to ConfigBuilder::partitioner"
+        );
+        let removed = "org.apache.kafka.clients.producer.UniformStickyPartitioner";
+        let refused = partitioner(removed).expect_err("removed in 4.0").to_string();
+        assert!(refused.contains("partitioner.ignore.keys=true"), "{refused}");
     }
 
     #[test]

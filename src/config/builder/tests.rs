@@ -9,6 +9,7 @@ use tracing::span;
 
 use super::super::{Backoff, CpuList, FOREVER, MetadataRecovery};
 use super::*;
+use crate::partitioner::Unplaced;
 
 const SERVER: (&str, &str) = ("bootstrap.servers", "a:1");
 
@@ -52,6 +53,9 @@ fn the_defaults_are_kafka_s() {
     assert_eq!(defaults.metadata_recovery, MetadataRecovery::Rebootstrap);
     assert_eq!(defaults.rebootstrap_trigger, ms(300_000));
     assert_eq!((defaults.ignore_keys, defaults.adaptive_partitioning), (false, true));
+    assert_eq!(defaults.partitioner, PartitionerClass::BuiltIn);
+    assert_eq!((defaults.availability_timeout, defaults.rack_aware), (None, false));
+    assert_eq!(defaults.client_rack, None);
     assert_eq!((defaults.affinity, defaults.shards), (Affinity::Auto, None));
     assert_eq!((defaults.spin, defaults.driver), (Duration::ZERO, DriverChoice::Auto));
     assert_eq!((defaults.zero_copy, defaults.sqpoll), (ZeroCopy::Off, None));
@@ -60,7 +64,7 @@ fn the_defaults_are_kafka_s() {
 }
 
 /// Each supported property with a value that is not its default.
-const EVERY: [(&str, &str); 35] = [
+const EVERY: [(&str, &str); 39] = [
     ("bootstrap.servers", "k1:9092, [::1]:9093"),
     ("client.id", "till"),
     ("acks", "1"),
@@ -87,7 +91,11 @@ const EVERY: [(&str, &str); 35] = [
     ("metadata.max.idle.ms", "6000"),
     ("metadata.recovery.strategy", "none"),
     ("metadata.recovery.rebootstrap.trigger.ms", "22"),
+    ("partitioner.class", "fnv1a"),
     ("partitioner.ignore.keys", "true"),
+    ("partitioner.availability.timeout.ms", "24"),
+    ("partitioner.rack.aware", "true"),
+    ("client.rack", "r1"),
     ("partitioner.adaptive.partitioning.enable", "false"),
     ("kuring.affinity", "1,0"),
     ("kuring.shards", "3"),
@@ -126,8 +134,12 @@ fn every_setter() -> ConfigBuilder {
         .metadata_idle_max(ms(6000))
         .metadata_recovery(MetadataRecovery::None)
         .rebootstrap_trigger(ms(22))
+        .partitioner_class(PartitionerClass::Fnv1a)
         .ignore_keys(true)
         .adaptive_partitioning(false)
+        .availability_timeout(ms(24))
+        .rack_aware(true)
+        .client_rack("r1")
         .affinity(Affinity::Cpus(CpuList(vec![1, 0])))
         .shards(3)
         .spin(Duration::from_micros(50))
@@ -176,8 +188,13 @@ fn every_setter_reaches_its_own_field() {
         metadata_idle_max,
         metadata_recovery,
         rebootstrap_trigger,
+        partitioner,
+        partitioners,
         ignore_keys,
         adaptive_partitioning,
+        availability_timeout,
+        rack_aware,
+        client_rack,
         affinity,
         shards,
         spin,
@@ -201,6 +218,9 @@ fn every_setter_reaches_its_own_field() {
     assert_eq!((metadata_age_max, metadata_idle_max), (ms(21), ms(6000)));
     assert_eq!((metadata_recovery, rebootstrap_trigger), (MetadataRecovery::None, ms(22)));
     assert_eq!((ignore_keys, adaptive_partitioning), (true, false));
+    assert_eq!((partitioner, partitioners), (PartitionerClass::Fnv1a, Partitioners::default()));
+    assert_eq!((availability_timeout, rack_aware), (Some(ms(24)), true));
+    assert_eq!(client_rack.as_deref(), Some("r1"));
     assert_eq!((affinity, shards), (Affinity::Cpus(CpuList(vec![1, 0])), Some(3)));
     assert_eq!((spin, driver), (Duration::from_micros(50), DriverChoice::Epoll));
     assert_eq!((zero_copy, sqpoll), (ZeroCopy::Auto, Some(ms(2))));
@@ -213,7 +233,7 @@ fn every_supported_key_has_a_setter_that_reads_it() {
     let given: Vec<&str> = EVERY.iter().map(|(name, _)| *name).collect();
     for name in keys::SUPPORTED.iter().chain(&keys::OURS) {
         assert!(given.contains(name), "{name}");
-        let free_text = ["bootstrap.servers", "client.id"].contains(name);
+        let free_text = ["bootstrap.servers", "client.id", "client.rack"].contains(name);
         let refused = ConfigBuilder::new().property(name, "no such value");
         let text = refused.map(|_| "accepted".to_owned()).unwrap_or_else(|error| error.to_string());
         let says = text.starts_with(name) && text.contains("no such value");
@@ -226,6 +246,28 @@ fn the_later_choice_counts_whichever_road_it_came() {
     let later = builder().linger(ms(1)).property("linger.ms", "2").expect("valid");
     assert_eq!(later.settings().expect("valid").linger, ms(2));
     assert_eq!(later.linger(ms(3)).settings().expect("valid").linger, ms(3));
+}
+
+#[test]
+fn a_partitioner_of_one_s_own_reaches_the_settings() {
+    let made = builder().partitioner(|_: &Unplaced<'_>| 0).topic_partitioner("t", first);
+    let settings = made.settings().expect("valid");
+    assert!(settings.partitioners.of_topic("t") != settings.partitioners.of_topic("u"));
+    assert_eq!(settings, Settings { client_id: "c".into(), ..made.settings().expect("valid") });
+}
+
+fn first(_: &Unplaced<'_>) -> i32 {
+    0
+}
+
+#[test]
+fn cfg_8_rack_awareness_needs_a_rack() {
+    let refused = refusal(&[("partitioner.rack.aware", "true"), ("client.rack", " ")]);
+    assert!(refused.contains("client.rack, which is not set: set it"), "{refused}");
+    let aware = settings(&[("partitioner.rack.aware", "true"), ("client.rack", " r1 ")]);
+    assert_eq!((aware.rack_aware, aware.client_rack.as_deref()), (true, Some("r1")));
+    assert_eq!(settings(&[("client.rack", "")]).client_rack, None);
+    assert!(builder().rack_aware(true).client_rack("r1").settings().is_ok());
 }
 
 #[test]
