@@ -44,7 +44,7 @@ pub use reserve::{Held, Hold, Vacant};
 pub use take::{Head, Reservations};
 
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
-use crate::sync::atomic::{AtomicU32, AtomicU64};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 /// Batches between the appenders and the shard. The shard takes sealed ones into its own queue, so
 /// this bounds a hand-over, not what a partition can hold.
@@ -102,6 +102,10 @@ pub struct BatchRing {
     finals: [AtomicU64; SLOTS],
     /// The position the shard takes next; only the shard writes it.
     head: AtomicU32,
+    /// Batches that the shard has taken and not yet sent; only the shard writes it.
+    queued: AtomicU32,
+    /// The shard says that the partition's leader takes nothing; only the shard writes it.
+    is_blocked: AtomicBool,
     pub(super) link: Link,
     /// The ring's number in its shard.
     index: u32,
@@ -123,6 +127,8 @@ impl BatchRing {
             slots: std::array::from_fn(|_| AtomicU64::new(0)),
             finals: std::array::from_fn(|_| AtomicU64::new(0)),
             head: AtomicU32::new(0),
+            queued: AtomicU32::new(0),
+            is_blocked: AtomicBool::new(false),
             link: Link::default(),
             index,
             topic,
@@ -149,6 +155,37 @@ impl BatchRing {
     /// The shard's accumulator.
     pub fn accumulator(&self) -> &Arc<Accumulator> {
         &self.accumulator
+    }
+
+    /// Batches that wait to be sent, the open one included, as of about now: in the ring, and in
+    /// the shard's queue as the shard last told. Those in flight are not among them (ADP-2).
+    pub fn waiting(&self) -> u32 {
+        // The head first: the open position only moves on, so that it is not behind the head.
+        let head = self.head.load(Acquire);
+        let next = generation_of(self.word.load(Relaxed)) + 1;
+        let in_ring = next.wrapping_sub(head) & GENERATION_MASK;
+        in_ring.min(SLOTS as u32) + self.queued()
+    }
+
+    /// Those of them that the shard has taken, as it last told.
+    pub fn queued(&self) -> u32 {
+        self.queued.load(Relaxed)
+    }
+
+    /// How many batches the shard has taken and not yet sent. Shard only.
+    pub fn set_queued(&self, batches: usize) {
+        self.queued.store(batches as u32, Relaxed);
+    }
+
+    /// Whether the partition's leader has taken nothing for too long, as the shard last told
+    /// (AVL-1).
+    pub fn is_blocked(&self) -> bool {
+        self.is_blocked.load(Relaxed)
+    }
+
+    /// Whether the partition's leader has taken nothing for too long. Shard only.
+    pub fn set_blocked(&self, is_blocked: bool) {
+        self.is_blocked.store(is_blocked, Relaxed);
     }
 
     /// Seals the open batch of `word`, if it is still the one, and tells the shard.

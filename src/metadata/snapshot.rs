@@ -114,6 +114,11 @@ impl Snapshot {
         self.brokers.iter().find(|broker| broker.id == id)
     }
 
+    /// The rack of a broker, if it has one.
+    pub fn rack_of(&self, id: BrokerId) -> Option<&str> {
+        self.broker(id)?.rack.as_deref()
+    }
+
     /// The snapshot after an answer. `keep` says which of the topics that the answer does not name
     /// stay (all, after a partial request). None for an answer without brokers (MD-6).
     pub fn merge(&self, answer: MetadataResponse, keep: impl Fn(&str) -> bool) -> Option<Merged> {

@@ -62,6 +62,11 @@ impl Sender {
     pub(super) fn pump(&mut self, index: u32, now: Instant) {
         self.poll_metadata(now);
         self.poll_identity(now);
+        self.use_connection(index, now);
+        self.watch(index, now);
+    }
+
+    fn use_connection(&mut self, index: u32, now: Instant) {
         let node = &self.nodes[index as usize];
         if node.ready.is_empty() && !node.wanted {
             return;
@@ -99,6 +104,7 @@ impl Sender {
         self.counters.batches += entries.len() as u64;
         self.counters.batch_bytes += batch_bytes as u64;
         let ready: usize = entries.len();
+        self.taken(index);
         let request = Request {
             api: ApiKey::Produce,
             version,
@@ -144,6 +150,7 @@ impl Sender {
             // EXP-11: what is too old is never put on the wire.
             self.expire_queued(at, now);
             if !self.is_sendable(at, now) {
+                self.partitions[at as usize].tell_queued();
                 self.arm_expiry(at, now);
                 continue;
             }
@@ -180,6 +187,7 @@ impl Sender {
             for batch in std::iter::once(entry.batch).chain(queue) {
                 self.reject(batch, ErrorCode::UnsupportedVersion, None);
             }
+            self.partitions[entry.partition as usize].tell_queued();
             self.restart_if_due(entry.partition, now);
         }
         self.spare_entries.push(entries);

@@ -204,6 +204,7 @@ impl Sender {
     fn forget_settled(&mut self) {
         for partition in &mut self.partitions {
             partition.queue.clear();
+            partition.tell_queued();
             let in_flight = |batch: u32| self.batches.find(batch).is_some_and(|b| b.in_flight);
             partition.unsettled.retain(|batch| in_flight(*batch));
         }

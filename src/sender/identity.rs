@@ -130,7 +130,7 @@ impl Sender {
         failing.retain(|batch| queued(self.batches.get(*batch)));
         for batch in failing {
             let index = self.batches.get(batch).partition as usize;
-            self.partitions[index].queue.retain(|other| *other != batch);
+            self.partitions[index].leave_queue(batch);
             self.partitions[index].settle(batch);
             let possibly_written = self.batches.get(batch).possibly_written();
             let error = match code {

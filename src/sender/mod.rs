@@ -11,6 +11,7 @@
 //! `handle_*`: the world tells it. `poll_*`: it tells the world.
 #![forbid(unsafe_code)]
 
+mod availability;
 mod backoff;
 mod batches;
 mod connection;
@@ -346,6 +347,8 @@ impl Sender {
         let leader = leader.and_then(|id| self.node_of.get(&id).copied());
         // A leader that the answer does not list has no address.
         partition.leader = leader.filter(|leader| self.nodes[*leader as usize].listed);
+        let is_blocked = partition.leader.is_some_and(|at| self.nodes[at as usize].is_blocked);
+        partition.ring.set_blocked(is_blocked);
         match (made_again, newer) {
             (true, _) => News::MadeAgain,
             (false, true) => News::Leader,
@@ -451,8 +454,10 @@ impl Sender {
     /// Puts the partition on its leader's ready list if its first batch may be sent; arms its
     /// timer.
     fn place(&mut self, index: u32, now: Instant) {
+        self.partitions[index as usize].tell_queued();
         self.arm_expiry(index, now);
         if !self.is_sendable(index, now) {
+            self.watch_full(index, now);
             return self.poll_identity(now);
         }
         let partition = &mut self.partitions[index as usize];

@@ -105,6 +105,11 @@ pub(super) struct Node {
     pub(super) listed: bool,
     /// Whether somebody wants the connection although nothing is ready for it.
     pub(super) wanted: bool,
+    /// Since when there is something for it that it does not take (AVL-1); only kept where somebody
+    /// asks for it.
+    pub(super) refuses_since: Option<Instant>,
+    /// Whether that is too long.
+    pub(super) is_blocked: bool,
 }
 
 impl Node {
@@ -131,6 +136,8 @@ impl Node {
             armed: Armed::default(),
             listed: true,
             wanted: false,
+            refuses_since: None,
+            is_blocked: false,
         }
     }
 

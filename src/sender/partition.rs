@@ -81,11 +81,22 @@ impl Partition {
         }
     }
 
+    /// Tells those who choose partitions how many batches wait here (ADP-2).
+    pub(super) fn tell_queued(&self) {
+        self.ring.set_queued(self.queue.len());
+    }
+
     /// Puts a batch back, in front of everything that was drained after it (ORD-4).
     pub(super) fn requeue(&mut self, batch: u32, batches: &BatchTable) {
         let rank = batches.get(batch).rank();
         let at = self.queue.iter().position(|other| batches.get(*other).rank() > rank);
         self.queue.insert(at.unwrap_or(self.queue.len()), batch);
+    }
+
+    /// Takes a batch out that is not going to be sent.
+    pub(super) fn leave_queue(&mut self, batch: u32) {
+        self.queue.retain(|other| *other != batch);
+        self.tell_queued();
     }
 
     /// The broker has settled the batch, or never will.

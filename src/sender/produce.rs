@@ -239,7 +239,7 @@ impl Sender {
         left.retain(|batch| queued(self, *batch));
         for batch in left {
             let partition = self.batches.get(batch).partition as usize;
-            self.partitions[partition].queue.retain(|other| *other != batch);
+            self.partitions[partition].leave_queue(batch);
             self.partitions[partition].settle(batch);
             let possibly_written = self.batches.get(batch).possibly_written();
             self.fail(batch, SendError::Fatal { code, possibly_written });

@@ -6,6 +6,7 @@ mod rig;
 mod wire;
 mod world;
 
+mod availability;
 mod connections;
 mod draining;
 mod ending;

@@ -235,6 +235,8 @@ impl Rig {
         }
         for (partition, in_flight) in self.sender.partitions.iter().zip(in_flight) {
             assert_eq!(partition.in_flight, in_flight, "batches in flight are counted");
+            let told = partition.ring.queued() as usize;
+            assert_eq!(told, partition.queue.len(), "who chooses partitions knows what waits");
             for batch in partition.queue.iter().chain(&partition.unsettled) {
                 assert!(self.sender.batches.find(*batch).is_some(), "a batch that is gone");
             }
