@@ -249,7 +249,8 @@ impl Producer {
         if inner.is_copy() {
             // A lock may be held by a thread that is not here.
             let entry = Cluster::default().entry(name);
-            return Topic::new(Arc::new(topic::Shared::new(entry)), Arc::clone(inner));
+            let shared = topic::Shared::new(entry, &inner.settings);
+            return Topic::new(Arc::new(shared), Arc::clone(inner));
         }
         let read = inner.topics.read().unwrap_or_else(PoisonError::into_inner);
         let known = read.get(name).cloned();
@@ -257,7 +258,7 @@ impl Producer {
         let shared = known.unwrap_or_else(|| {
             let mut topics = inner.topics.write().unwrap_or_else(PoisonError::into_inner);
             let entry = inner.cluster.entry(name);
-            let made = || Arc::new(topic::Shared::new(Arc::clone(&entry)));
+            let made = || Arc::new(topic::Shared::new(Arc::clone(&entry), &inner.settings));
             Arc::clone(topics.entry(Arc::clone(entry.name())).or_insert_with(made))
         });
         Topic::new(shared, Arc::clone(inner))

@@ -4,6 +4,7 @@
 //! Never:    looks a name up, takes a lock or allocates per record, once the topic is known.
 #![forbid(unsafe_code)]
 
+mod place;
 mod reserve;
 
 use std::future::{Future, poll_fn};
@@ -16,12 +17,13 @@ use std::time::{Duration, Instant};
 use crate::accumulator::batch_ring::{Append, BatchRing, Entry, Memory};
 use crate::accumulator::waiters::Waited;
 use crate::clock;
+use crate::config::Settings;
 use crate::delivery::Delivery;
 use crate::delivery::tags::{NoTag, Tag, UserData};
 use crate::error::{SendError, TrySendError};
 use crate::metadata::TopicEntry;
 use crate::park::{self, WouldDeadlock};
-use crate::partitioner::{Sticky, partition_of_key, sticky};
+use crate::partitioner::{Keys, Rule, Spread, Sticky, Way, partition_of_key};
 use crate::producer::Inner;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::record_batch;
@@ -79,11 +81,17 @@ pub(crate) struct Shared {
     entry: Arc<TopicEntry>,
     rings: Rings,
     sticky: Sticky,
+    /// Where records go that name no partition.
+    rule: Rule,
+    /// What a sticky partition is drawn from.
+    spread: Spread,
 }
 
 impl Shared {
-    pub(crate) fn new(entry: Arc<TopicEntry>) -> Self {
-        Self { entry, rings: Rings::new(), sticky: Sticky::default() }
+    pub(crate) fn new(entry: Arc<TopicEntry>, settings: &Settings) -> Self {
+        let rule = place::rule_of(entry.name(), settings);
+        let (sticky, spread) = (Sticky::default(), Spread::default());
+        Self { entry, rings: Rings::new(), sticky, rule, spread }
     }
 }
 
@@ -156,7 +164,9 @@ impl Topic {
 
     #[inline(never)]
     fn try_send_anew<T: Tag>(&self, record: &Record<'_>, tag: T) -> Result<Delivery, TrySendError> {
-        self.append(record, &mut Reserved::default(), tag).map_err(|blocked| match blocked {
+        let mut record = *record;
+        let appended = self.append(&mut record, &mut Reserved::default(), tag);
+        appended.map_err(|blocked| match blocked {
             Blocked::Memory { .. } => TrySendError::Memory,
             Blocked::Metadata { .. } => {
                 self.ask_for_metadata();
@@ -189,15 +199,18 @@ impl Topic {
         record: &Record<'_>,
         tag: T,
     ) -> Result<Delivery, SendError> {
-        match self.append(record, &mut Reserved { paced: true, ..Reserved::default() }, tag) {
+        // A copy, which keeps the answer of a partitioner: it is asked once.
+        let mut record = *record;
+        let mut reserved = Reserved { paced: true, ..Reserved::default() };
+        match self.append(&mut record, &mut reserved, tag) {
             Ok(delivery) => Ok(delivery),
             Err(Blocked::Rejected(error)) => Err(error),
             Err(_) => {
-                let mut sending = self.send(*record);
+                let mut sending = self.send(record);
                 let sent = poll_fn(|context| sending.poll_append(context, tag));
                 // A sender thread does not wait to be caught up with: it would wait for itself.
                 park::block_on(sent).unwrap_or_else(|WouldDeadlock| {
-                    self.try_send_anew(record, tag).map_err(for_waker)
+                    self.try_send_anew(&record, tag).map_err(for_waker)
                 })
             }
         }
@@ -281,28 +294,6 @@ impl Topic {
         park::block_on(self.send_batch(records, deliveries)).unwrap_or_else(|_| Err(refused()))
     }
 
-    /// The record's partition if it names one or has a key; None for a sticky one. API-4.
-    #[inline]
-    fn fixed_partition(&self, record: &Record<'_>, count: u32) -> Result<Option<i32>, Blocked> {
-        if let Some(partition) = record.partition {
-            // Negative ones wrap to above every count.
-            if partition as u32 >= count {
-                return Err(if partition < 0 {
-                    invalid("partition", i64::from(partition))
-                } else {
-                    Blocked::Metadata { partition: Some(partition) }
-                });
-            }
-            return Ok(Some(partition));
-        }
-        match record.key {
-            Some(key) if !self.producer.settings.ignore_keys => {
-                Ok(Some(partition_of_key(key, count)))
-            }
-            _ => Ok(None),
-        }
-    }
-
     /// The usual case of [`append`](Self::append): the record has no headers, and the batch that is
     /// open has room for it. None: nothing happened.
     #[inline(always)]
@@ -319,7 +310,9 @@ impl Topic {
             return None;
         }
         let entry = Entry { key: record.key, value: record.value, headers: &[], timestamp };
-        if record.partition.is_none() && (record.key.is_none() || producer.settings.ignore_keys) {
+        // Without a key, `Otherwise` may have other ways than sticky ones: then nothing is chosen.
+        let keys = shared.rule.keys;
+        if record.partition.is_none() && (record.key.is_none() || keys == Keys::Ignored) {
             let choice = shared.sticky.standing_choice(count)?;
             let ring = shared.rings.get(choice.partition as u32)?;
             let (delivery, bytes) = ring.append_to_open(&entry, tag)?;
@@ -330,14 +323,15 @@ impl Topic {
         let partition = match record.partition {
             Some(partition) if (partition as u32) < count => partition,
             Some(_) => return None,
-            None => partition_of_key(record.key?, count),
+            None if keys == Keys::Murmur2 => partition_of_key(record.key?, count),
+            None => shared.rule.partition_of(record.key?, count)?,
         };
         Some(shared.rings.get(partition as u32)?.append_to_open(&entry, tag)?.0)
     }
 
     fn append<T: Tag>(
         &self,
-        record: &Record<'_>,
+        record: &mut Record<'_>,
         reserved: &mut Reserved,
         tag: T,
     ) -> Result<Delivery, Blocked> {
@@ -347,7 +341,7 @@ impl Topic {
         }
         self.check(record)?;
         let entry = entry_of(record)?;
-        if let Some(partition) = self.fixed_partition(record, count)? {
+        if let Some(partition) = self.partition_of(record, count)? {
             let memory = self.memory(reserved, partition);
             return match self.append_to(partition, &entry, memory, reserved, tag)? {
                 Appended::Done { delivery, .. } => Ok(delivery),
@@ -385,12 +379,6 @@ impl Topic {
                 }
             }
         }
-    }
-
-    #[inline(never)]
-    fn draw(&self, count: u32) -> i32 {
-        let (cluster, name) = (&self.producer.cluster, self.name());
-        sticky::draw(count, |partition| cluster.has_leader(name, partition))
     }
 
     fn shard_of(&self, partition: i32) -> usize {
@@ -465,19 +453,28 @@ impl Topic {
     fn append_run(&self, records: &[Record<'_>], deliveries: &mut Vec<Delivery>) -> usize {
         let count = self.shared.entry.partition_count();
         let Some(first) = records.first().filter(|_| count > 0) else { return 0 };
-        let Ok(fixed) = self.fixed_partition(first, count) else { return 0 };
+        let Ok(way) = self.way(first, count) else { return 0 };
         let usable = |record: &Record<'_>| {
             self.check(record).is_ok()
                 && record.timestamp.is_none_or(|time| time >= 0)
-                && matches!(self.fixed_partition(record, count), Ok(found) if found == fixed)
+                && matches!(self.way(record, count), Ok(found) if found == way)
         };
         let run = records.iter().take_while(|record| usable(record)).count();
-        let choice = self.shared.sticky.choice(count, || self.draw(count));
-        let Ok(ring) = self.ring(fixed.unwrap_or(choice.partition)) else { return 0 };
+        let (partition, choice) = match way {
+            Way::To(partition) => (partition, None),
+            Way::Sticky => {
+                let choice = self.shared.sticky.choice(count, || self.draw(count));
+                (choice.partition, Some(choice))
+            }
+            Way::Anew => return 0,
+        };
+        let Ok(ring) = self.ring(partition) else { return 0 };
         let now = clock::wall_ms();
         let entry = |at: usize| entry_at(&records[at], now);
         let (taken, bytes) = ring.append_run(run, entry, deliveries);
-        if fixed.is_none() && taken > 0 {
+        if let Some(choice) = choice
+            && taken > 0
+        {
             let batch_bytes = self.producer.settings.batch_bytes;
             self.shared.sticky.appended(choice, bytes, batch_bytes, || self.draw(count));
         }
@@ -781,7 +778,8 @@ impl Sending<'_> {
                 return Poll::Ready(Ok(delivery));
             }
             let mut reserved = std::task::ready!(self.poll_wait(context))?;
-            let appended = self.topic.append(&self.record, &mut reserved, tag);
+            let topic = self.topic;
+            let appended = topic.append(&mut self.record, &mut reserved, tag);
             self.give_back(reserved);
             match appended {
                 Ok(delivery) => return Poll::Ready(Ok(delivery)),

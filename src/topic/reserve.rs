@@ -87,7 +87,7 @@ impl Topic {
         let timestamp = entry_of(record)?.timestamp;
         let vacant =
             Vacant { key: record.key, value_bytes: len, headers: record.headers, timestamp };
-        match self.fixed_partition(record, count)? {
+        match self.partition_of(&mut Record { value: None, ..*record }, count)? {
             Some(partition) => match self.hold_in(partition, &vacant, Memory::Try)? {
                 Some(hold) => Ok(hold.held),
                 None => unreachable!("only Memory::None is answered by Full"),

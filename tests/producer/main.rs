@@ -8,6 +8,7 @@
 
 mod closing;
 mod memory;
+mod placing;
 mod reserve;
 mod retries;
 mod sending;
@@ -57,6 +58,15 @@ on_every_driver! {
     sending::a_record_that_can_never_fit_is_refused_at_once,
     sending::every_version_of_produce_and_of_the_greeting_works,
     sending::threads_share_a_producer_and_each_keeps_its_order,
+    placing::api_4_a_partitioner_of_one_s_own_places_records_that_name_no_partition,
+    placing::api_5_an_answer_beyond_the_partitions_fails_the_record_at_once,
+    placing::a_partitioner_is_asked_once_however_long_the_record_waits,
+    placing::a_panic_of_a_partitioner_is_the_callers_and_breaks_nothing,
+    placing::round_robin_takes_the_partitions_that_have_a_leader_in_turn,
+    placing::librdkafka_s_partitioners_put_keys_where_librdkafka_does,
+    placing::random_places_each_keyed_record_anew,
+    placing::avl_1_a_broker_that_answers_nothing_gets_no_more_unkeyed_records,
+    placing::rck_1_unkeyed_records_stay_in_the_clients_rack,
     topics::an_unknown_topic_is_named_after_max_block,
     topics::a_topic_that_is_made_while_send_waits_is_found,
     topics::md_8_a_refused_topic_ends_the_wait_and_a_grant_is_noticed,

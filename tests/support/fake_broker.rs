@@ -127,6 +127,8 @@ pub(crate) struct State {
     /// Whether neither requests nor records are kept: for floods.
     pub(crate) forgetful: bool,
     versions: Vec<(ApiKey, RangeInclusive<i16>)>,
+    /// The racks of the nodes; those beyond the list have none.
+    pub(crate) racks: Vec<String>,
     /// Host and port that metadata names, per node.
     nodes: Vec<(String, u16)>,
     streams: Vec<TcpStream>,

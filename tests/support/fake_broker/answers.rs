@@ -196,6 +196,8 @@ impl Asked {
 fn metadata(request: &MetadataRequest, state: &State, code: i16) -> MetadataResponse {
     let brokers = state.nodes.iter().zip(0..).map(|((host, port), id)| {
         let broker = MetadataResponseBroker::default().with_node_id(BrokerId(id));
+        let rack = state.racks.get(id as usize).cloned().map(StrBytes::from_string);
+        let broker = broker.with_rack(rack);
         broker.with_host(StrBytes::from_string(host.clone())).with_port(i32::from(*port))
     });
     let names: Vec<String> = match &request.topics {
