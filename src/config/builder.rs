@@ -6,11 +6,14 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::affinity::Affinity;
 use super::error::ConfigError;
 use super::keys::{self, Lookup};
+use super::origin::{Origin, Origins};
+use super::properties::FileProperty;
 use super::settings::{Acks, DriverChoice, MetadataRecovery, Settings, ZeroCopy};
 use super::{properties, validate, value};
 use crate::partitioner::{Partitioner, PartitionerClass, Partitioners};
@@ -61,6 +64,8 @@ pub(super) struct Chosen {
     pub(super) transactional_id: Option<String>,
     pub(super) unknown_keys: BTreeSet<String>,
     pub(super) jvm_only: Vec<(&'static str, &'static str)>,
+    /// Who chose what.
+    pub(super) origins: Origins,
 }
 
 /// Collects a producer's configuration. Nothing is checked across properties before
@@ -80,6 +85,12 @@ fn long(number: impl TryInto<i64>) -> Option<i64> {
 }
 
 impl ConfigBuilder {
+    /// A setter has set this property.
+    fn set(mut self, name: &'static str) -> Self {
+        self.chosen.origins.choose(name, Origin::Setter);
+        self
+    }
+
     /// Nothing chosen yet.
     pub fn new() -> Self {
         Self::default()
@@ -89,100 +100,100 @@ impl ConfigBuilder {
     /// addresses in brackets, no duplicates (`bootstrap.servers`). Without it there is no producer.
     pub fn bootstrap_servers(mut self, servers: impl Into<String>) -> Self {
         self.chosen.bootstrap_servers = Some(servers.into());
-        self
+        self.set("bootstrap.servers")
     }
 
     /// The name in every request header, at most 32,767 bytes (`client.id`; default
     /// `producer-<n>`).
     pub fn client_id(mut self, id: impl Into<String>) -> Self {
         self.chosen.client_id = Some(id.into());
-        self
+        self.set("client.id")
     }
 
     /// When a broker acknowledges (`acks`; default [`Acks::All`]).
     pub fn acks(mut self, acks: Acks) -> Self {
         self.chosen.acks = Some(acks);
-        self
+        self.set("acks")
     }
 
     /// One copy of each record per producer session, in order (`enable.idempotence`; default true).
     /// Asked for by hand, it makes `acks` other than all and `retries` of 0 an error.
     pub fn idempotence(mut self, on: bool) -> Self {
         self.chosen.idempotence = Some(on);
-        self
+        self.set("enable.idempotence")
     }
 
     /// How long a batch that is not full waits for more records; sub-millisecond values are kept,
     /// and `i32::MAX` milliseconds is the longest (`linger.ms`; default 5 ms).
     pub fn linger(mut self, linger: Duration) -> Self {
         self.chosen.linger = Some(linger);
-        self
+        self.set("linger.ms")
     }
 
     /// The size in bytes a batch is aimed at, up to `i32::MAX`; 0 turns batching off (`batch.size`;
     /// default 16,384).
     pub fn batch_bytes(mut self, bytes: usize) -> Self {
         self.chosen.batch_bytes = long(bytes);
-        self
+        self.set("batch.size")
     }
 
     /// Bytes of memory for records not yet acknowledged, at least one batch (`buffer.memory`;
     /// default 33,554,432).
     pub fn buffer_memory(mut self, bytes: u64) -> Self {
         self.chosen.buffer_memory = long(bytes);
-        self
+        self.set("buffer.memory")
     }
 
     /// The longest one call waits for metadata and memory together (`max.block.ms`; default 60 s).
     pub fn max_block(mut self, longest: Duration) -> Self {
         self.chosen.max_block = Some(longest);
-        self
+        self.set("max.block.ms")
     }
 
     /// The largest request, and the largest single record, in bytes, up to `i32::MAX`
     /// (`max.request.size`; default 1,048,576).
     pub fn request_bytes_max(mut self, bytes: usize) -> Self {
         self.chosen.request_bytes_max = long(bytes);
-        self
+        self.set("max.request.size")
     }
 
     /// Unanswered requests on one connection: at least 1, with idempotence at most 5
     /// (`max.in.flight.requests.per.connection`; default 5).
     pub fn in_flight_max(mut self, requests: usize) -> Self {
         self.chosen.in_flight_max = long(requests);
-        self
+        self.set("max.in.flight.requests.per.connection")
     }
 
     /// How often one batch is sent again, up to `i32::MAX` (`retries`; default `i32::MAX`).
     pub fn retries(mut self, retries: u32) -> Self {
         self.chosen.retries = long(retries);
-        self
+        self.set("retries")
     }
 
     /// The first wait before a request is sent again (`retry.backoff.ms`; default 100 ms).
     pub fn retry_backoff(mut self, base: Duration) -> Self {
         self.chosen.retry_backoff = Some(base);
-        self
+        self.set("retry.backoff.ms")
     }
 
     /// The longest wait before a request is sent again (`retry.backoff.max.ms`; default 1 s).
     pub fn retry_backoff_max(mut self, max: Duration) -> Self {
         self.chosen.retry_backoff_max = Some(max);
-        self
+        self.set("retry.backoff.max.ms")
     }
 
     /// From a record's append to its verdict, at most; not below linger plus request timeout, up to
     /// `i32::MAX` milliseconds (`delivery.timeout.ms`; default 120 s).
     pub fn delivery_timeout(mut self, timeout: Duration) -> Self {
         self.chosen.delivery_timeout = Some(timeout);
-        self
+        self.set("delivery.timeout.ms")
     }
 
     /// The longest wait for one answer, up to `i32::MAX` milliseconds (`request.timeout.ms`;
     /// default 30 s).
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.chosen.request_timeout = Some(timeout);
-        self
+        self.set("request.timeout.ms")
     }
 
     /// The first wait before a broker is connected to again; without
@@ -190,69 +201,69 @@ impl ConfigBuilder {
     /// (`reconnect.backoff.ms`; default 50 ms).
     pub fn reconnect_backoff(mut self, base: Duration) -> Self {
         self.chosen.reconnect_backoff = Some(base);
-        self
+        self.set("reconnect.backoff.ms")
     }
 
     /// The longest wait before a broker is connected to again (`reconnect.backoff.max.ms`; default
     /// 1 s).
     pub fn reconnect_backoff_max(mut self, max: Duration) -> Self {
         self.chosen.reconnect_backoff_max = Some(max);
-        self
+        self.set("reconnect.backoff.max.ms")
     }
 
     /// The longest first TCP connect, at least 1 ms; it doubles per failure
     /// (`socket.connection.setup.timeout.ms`; default 10 s).
     pub fn connection_setup_timeout(mut self, base: Duration) -> Self {
         self.chosen.connection_setup_timeout = Some(base);
-        self
+        self.set("socket.connection.setup.timeout.ms")
     }
 
     /// The longest TCP connect after failures, at least 1 ms
     /// (`socket.connection.setup.timeout.max.ms`; default 30 s).
     pub fn connection_setup_timeout_max(mut self, max: Duration) -> Self {
         self.chosen.connection_setup_timeout_max = Some(max);
-        self
+        self.set("socket.connection.setup.timeout.max.ms")
     }
 
     /// A connection idle for this long is closed; `None` keeps it (`connections.max.idle.ms`;
     /// default 540 s).
     pub fn connection_idle_max(mut self, longest: Option<Duration>) -> Self {
         self.chosen.connection_idle_max = Some(longest);
-        self
+        self.set("connections.max.idle.ms")
     }
 
     /// `SO_SNDBUF` in bytes, up to `i32::MAX`; `None` leaves it to the system (`send.buffer.bytes`;
     /// default `None`, where Kafka has 131,072).
     pub fn send_buffer(mut self, bytes: Option<usize>) -> Self {
         self.chosen.send_buffer = bytes.map_or(Some(-1), long);
-        self
+        self.set("send.buffer.bytes")
     }
 
     /// `SO_RCVBUF` in bytes, up to `i32::MAX`; `None` leaves it to the system
     /// (`receive.buffer.bytes`; default `None`, where Kafka has 32,768).
     pub fn receive_buffer(mut self, bytes: Option<usize>) -> Self {
         self.chosen.receive_buffer = bytes.map_or(Some(-1), long);
-        self
+        self.set("receive.buffer.bytes")
     }
 
     /// Metadata older than this is fetched again (`metadata.max.age.ms`; default 300 s).
     pub fn metadata_age_max(mut self, longest: Duration) -> Self {
         self.chosen.metadata_age_max = Some(longest);
-        self
+        self.set("metadata.max.age.ms")
     }
 
     /// A topic not produced to for this long is forgotten; at least 5 s (`metadata.max.idle.ms`;
     /// default 300 s).
     pub fn metadata_idle_max(mut self, longest: Duration) -> Self {
         self.chosen.metadata_idle_max = Some(longest);
-        self
+        self.set("metadata.max.idle.ms")
     }
 
     /// What is done when no known broker can be used (`metadata.recovery.strategy`; default
     /// [`MetadataRecovery::Rebootstrap`]).
     pub fn metadata_recovery(mut self, recovery: MetadataRecovery) -> Self {
         self.chosen.metadata_recovery = Some(recovery);
-        self
+        self.set("metadata.recovery.strategy")
     }
 
     /// For how long known brokers may bring no metadata before they are given up, with
@@ -260,7 +271,7 @@ impl ConfigBuilder {
     /// 300 s).
     pub fn rebootstrap_trigger(mut self, longest: Duration) -> Self {
         self.chosen.rebootstrap_trigger = Some(longest);
-        self
+        self.set("metadata.recovery.rebootstrap.trigger.ms")
     }
 
     /// Where records go that name no partition: one of Kafka's or librdkafka's partitioners
@@ -292,14 +303,14 @@ impl ConfigBuilder {
     /// (`partitioner.ignore.keys`; default false).
     pub fn ignore_keys(mut self, ignore: bool) -> Self {
         self.chosen.ignore_keys = Some(ignore);
-        self
+        self.set("partitioner.ignore.keys")
     }
 
     /// Prefer partitions with short queues for records that no key places
     /// (`partitioner.adaptive.partitioning.enable`; default true).
     pub fn adaptive_partitioning(mut self, on: bool) -> Self {
         self.chosen.adaptive_partitioning = Some(on);
-        self
+        self.set("partitioner.adaptive.partitioning.enable")
     }
 
     /// Pass over partitions whose broker has taken nothing for so long, although there was
@@ -329,21 +340,21 @@ impl ConfigBuilder {
     /// are allowed is known when the producer starts.
     pub fn affinity(mut self, affinity: Affinity) -> Self {
         self.chosen.affinity = Some(affinity);
-        self
+        self.set("kuring.affinity")
     }
 
     /// How many senders, 1 to 1,024 (`kuring.shards`; default by the rule of
     /// [`Placement`](super::Placement)).
     pub fn shards(mut self, shards: usize) -> Self {
         self.chosen.shards = long(shards);
-        self
+        self.set("kuring.shards")
     }
 
     /// How long a sender polls for work before it sleeps; it burns its core meanwhile
     /// (`kuring.spin`; default zero: it sleeps at once).
     pub fn spin(mut self, spin: Duration) -> Self {
         self.chosen.spin = Some(spin);
-        self
+        self.set("kuring.spin")
     }
 
     /// How long the records of a batch that is to be sent wait for reservations in it, counted from
@@ -351,20 +362,20 @@ impl ConfigBuilder {
     /// to `i32::MAX` milliseconds (`kuring.reserve.max.ms`; default 10 ms).
     pub fn reserve_max(mut self, reserve_max: Duration) -> Self {
         self.chosen.reserve_max = Some(reserve_max);
-        self
+        self.set("kuring.reserve.max.ms")
     }
 
     /// Which driver moves the bytes (`kuring.driver`; default [`DriverChoice::Auto`]).
     pub fn driver(mut self, driver: DriverChoice) -> Self {
         self.chosen.driver = Some(driver);
-        self
+        self.set("kuring.driver")
     }
 
     /// Whether the `uring` driver sends large requests without a copy (`kuring.zerocopy`; default
     /// [`ZeroCopy::Off`]).
     pub fn zero_copy(mut self, zero_copy: ZeroCopy) -> Self {
         self.chosen.zero_copy = Some(zero_copy);
-        self
+        self.set("kuring.zerocopy")
     }
 
     /// Has a thread of the kernel submit for each sender of the `uring` driver; it sleeps after
@@ -372,7 +383,7 @@ impl ConfigBuilder {
     /// no such thread).
     pub fn sqpoll(mut self, idle: Duration) -> Self {
         self.chosen.sqpoll = Some(idle);
-        self
+        self.set("kuring.sqpoll")
     }
 
     /// Sets one property by Kafka's name for it, or by one of our own (`kuring.*`). White space
@@ -382,9 +393,18 @@ impl ConfigBuilder {
     /// # Errors
     /// [`ConfigError::Value`] for a value the property does not
     /// take, [`ConfigError::NotYet`] for a property that this version does not carry out.
-    pub fn property(mut self, name: &str, value: &str) -> Result<Self, ConfigError> {
+    pub fn property(self, name: &str, value: &str) -> Result<Self, ConfigError> {
+        self.property_of(name, value, Origin::Property)
+    }
+
+    fn property_of(mut self, name: &str, value: &str, by: Origin) -> Result<Self, ConfigError> {
         match keys::lookup(name) {
-            Lookup::Supported => self.chosen.set(name, value)?,
+            Lookup::Supported => {
+                self.chosen.set(name, value)?;
+                if let Some(name) = keys::supported(name) {
+                    self.chosen.origins.choose(name, by);
+                }
+            }
             Lookup::NotYet(key) => key.require_harmless(name, value)?,
             Lookup::Transactions => {
                 let id = value::trim(value);
@@ -423,10 +443,26 @@ impl ConfigBuilder {
     /// both), up to 1 MiB. Blocks on the file.
     ///
     /// # Errors
-    /// [`ConfigError::File`], [`ConfigError::Properties`], and those of
-    /// [`property`](Self::property).
+    /// [`ConfigError::File`], [`ConfigError::Properties`], and [`ConfigError::InFile`] around those
+    /// of [`property`](Self::property), with the line.
     pub fn properties_file(self, path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        self.properties(properties::read_file(path.as_ref())?)
+        let read = properties::read_file(path.as_ref())?;
+        read.iter().try_fold(self, Self::file_property)
+    }
+
+    /// Sets one property as it was [read](FileProperty::read_all) from a file: for programs that
+    /// want to go through all of them, wrong ones included.
+    ///
+    /// # Errors
+    /// [`ConfigError::InFile`] around those of [`property`](Self::property).
+    pub fn file_property(self, property: &FileProperty) -> Result<Self, ConfigError> {
+        let FileProperty { name, value, path, line } = property;
+        let by = Origin::File { path: Arc::clone(path), line: *line };
+        self.property_of(name, value, by).map_err(|source| ConfigError::InFile {
+            path: path.as_ref().clone(),
+            line: *line,
+            source: Box::new(source),
+        })
     }
 
     /// Checks everything and fills in the defaults. Logs, at warning level, each ignored property
@@ -523,4 +559,4 @@ impl Chosen {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

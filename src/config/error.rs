@@ -161,12 +161,25 @@ pub enum ConfigError {
     },
 
     /// A properties file that is not in the format.
-    #[error("line {line} of the properties {problem}")]
+    #[error("{}:{line}: this line {problem}", path.display())]
     Properties {
+        /// The file.
+        path: PathBuf,
         /// The line, from 1.
         line: usize,
         /// What is wrong with it and what to write.
         problem: PropertiesProblem,
+    },
+
+    /// A property in a file, and what is wrong with it.
+    #[error("{}:{line}: {source}", path.display())]
+    InFile {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        source: Box<Self>,
     },
 }
 

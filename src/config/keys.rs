@@ -55,6 +55,11 @@ pub(super) enum Lookup {
     Unknown,
 }
 
+/// The name of a property that the builder takes.
+pub(super) fn supported(name: &str) -> Option<&'static str> {
+    SUPPORTED.iter().chain(&OURS).copied().find(|known| *known == name)
+}
+
 /// What a property is called, and what happens to it.
 pub(super) fn lookup(name: &str) -> Lookup {
     if SUPPORTED.contains(&name) || OURS.contains(&name) {
@@ -63,17 +68,30 @@ pub(super) fn lookup(name: &str) -> Lookup {
     if name == "transactional.id" {
         return Lookup::Transactions;
     }
-    let family = match name {
-        _ if name.starts_with("config.providers.") => "config.providers",
-        _ if name.starts_with("metrics.context.") => "metric.reporters",
-        _ => name,
-    };
+    let family = family(name);
     if let Some(key) = NOT_YET.iter().find(|key| key.name == family) {
         return Lookup::NotYet(key);
     }
     match JVM_ONLY.iter().find(|(key, _)| *key == family) {
         Some((key, instead)) => Lookup::JvmOnly(key, instead),
         None => Lookup::Unknown,
+    }
+}
+
+/// Every name in the tables, families by their heads.
+#[cfg(test)]
+pub(super) fn every_name() -> impl Iterator<Item = &'static str> {
+    let not_yet = NOT_YET.iter().map(|key| key.name).chain(["transactional.id"]);
+    let jvm_only = JVM_ONLY.iter().map(|(name, _)| *name);
+    SUPPORTED.into_iter().chain(OURS).chain(not_yet).chain(jvm_only)
+}
+
+/// The head of the family that a name belongs to: mostly itself.
+pub(super) fn family(name: &str) -> &str {
+    match name {
+        _ if name.starts_with("config.providers.") => "config.providers",
+        _ if name.starts_with("metrics.context.") => "metric.reporters",
+        _ => name,
     }
 }
 

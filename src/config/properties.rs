@@ -5,30 +5,75 @@
 //!           UTF-8, where Java takes a stream of bytes for ISO-8859-1. ASCII is the same in both.
 #![forbid(unsafe_code)]
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::error::{ConfigError, PropertiesProblem};
 
 /// The largest file that is read, in bytes.
 const FILE_BYTES_MAX: usize = 1 << 20;
 
-/// Names and values in the order of the file, without those that a later line of the same name
-/// replaces.
-pub(super) fn read_file(path: &Path) -> Result<Vec<(String, String)>, ConfigError> {
+/// One property of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FileProperty {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+    /// The file, as it was named.
+    pub path: Arc<PathBuf>,
+    /// The line that it begins on, from 1.
+    pub line: usize,
+}
+
+impl FileProperty {
+    /// The properties of a file in its order, without those that a later line of the same name
+    /// replaces. Blocks on the file; no property is looked at.
+    ///
+    /// # Errors
+    /// [`ConfigError::File`] and [`ConfigError::Properties`].
+    pub fn read_all(path: impl AsRef<Path>) -> Result<Vec<Self>, ConfigError> {
+        read_file(path.as_ref())
+    }
+}
+
+pub(super) fn read_file(path: &Path) -> Result<Vec<FileProperty>, ConfigError> {
     let refused = |source| ConfigError::File { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(refused)?;
     file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(refused)?;
-    parse(&bytes).map_err(|(line, problem)| ConfigError::Properties { line, problem })
+    let path = Arc::new(path.to_owned());
+    match parse(&bytes) {
+        Ok(lines) => Ok(lines
+            .into_iter()
+            .map(|Line { name, value, line }| {
+                let path = Arc::clone(&path);
+                FileProperty { name, value, path, line }
+            })
+            .collect()),
+        Err((line, problem)) => {
+            Err(ConfigError::Properties { path: path.as_ref().clone(), line, problem })
+        }
+    }
+}
+
+/// A name, a value, and the line they begin on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Line {
+    name: String,
+    value: String,
+    line: usize,
 }
 
 type Refused = (usize, PropertiesProblem);
 
-fn parse(bytes: &[u8]) -> Result<Vec<(String, String)>, Refused> {
+fn parse(bytes: &[u8]) -> Result<Vec<Line>, Refused> {
     let text = decode(bytes)?;
-    let mut properties: Vec<(String, String)> = Vec::new();
+    let mut properties: Vec<Line> = Vec::new();
     let mut lines = natural_lines(text).enumerate();
     while let Some((index, line)) = lines.next() {
         let line = line.trim_start_matches(is_blank);
@@ -44,7 +89,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<(String, String)>, Refused> {
         let (name, value) = split(&logical);
         let name = unescape(name).map_err(|problem| (index + 1, problem))?;
         let value = unescape(value).map_err(|problem| (index + 1, problem))?;
-        properties.push((name, value));
+        properties.push(Line { name, value, line: index + 1 });
     }
     Ok(last_of_each(properties))
 }
@@ -120,9 +165,9 @@ fn unescape(text: &str) -> Result<String, PropertiesProblem> {
     String::from_utf16(&units).map_err(|_| PropertiesProblem::LoneSurrogate)
 }
 
-fn last_of_each(properties: Vec<(String, String)>) -> Vec<(String, String)> {
-    let mut seen = std::collections::HashSet::new();
-    let last = |(name, _): &&(String, String)| seen.insert(name.clone());
+fn last_of_each(properties: Vec<Line>) -> Vec<Line> {
+    let mut seen = HashSet::new();
+    let last = |line: &&Line| seen.insert(line.name.clone());
     let mut kept: Vec<_> = properties.iter().rev().filter(last).cloned().collect();
     kept.reverse();
     kept
@@ -133,7 +178,8 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Vec<(String, String)> {
-        parse(text.as_bytes()).expect("valid")
+        let lines = parse(text.as_bytes()).expect("valid");
+        lines.into_iter().map(|line| (line.name, line.value)).collect()
     }
 
     fn one(text: &str) -> (String, String) {
@@ -177,6 +223,13 @@ mod tests {
         assert_eq!(one("a=1\\"), pair("a", "1"));
         assert_eq!(read("a=1\\\\\nb=2"), [pair("a", "1\\"), pair("b", "2")]);
         assert_eq!(one("a=1\\\n\n"), pair("a", "1"));
+    }
+
+    #[test]
+    fn a_property_stands_on_the_line_that_it_begins_on() {
+        let lines = parse(b"# c\n\na=1\r\nb=2\\\n  3\nc=4\na=5").expect("valid");
+        let lines: Vec<_> = lines.iter().map(|line| (line.name.as_str(), line.line)).collect();
+        assert_eq!(lines, [("b", 4), ("c", 6), ("a", 7)]);
     }
 
     #[test]

@@ -7,12 +7,14 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::affinity::{Affinity, Placement, resolve};
 use super::bootstrap::HostPort;
 use super::error::ConfigError;
 use super::machine::Machine;
+use super::origin::Origins;
 use crate::partitioner::{PartitionerClass, Partitioners};
 
 /// The longest duration a setting holds: 100 years. Longer values are accepted and mean this one.
@@ -227,6 +229,8 @@ pub struct Settings {
     /// Kafka properties that only mean something in a JVM, in the order given: logged with what
     /// takes their place, otherwise ignored.
     pub jvm_only_keys: Vec<&'static str>,
+    /// Where each value came from; no part of what two settings are compared by.
+    pub(super) origins: Arc<Origins>,
 }
 
 impl Settings {

@@ -4,6 +4,7 @@
 //! stand.
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -82,9 +83,12 @@ pub(super) fn settings(chosen: &Chosen) -> Result<Settings, ConfigError> {
         sqpoll: chosen.sqpoll.filter(|idle| !idle.is_zero()).map(|idle| idle.min(super::FOREVER)),
         unknown_keys: chosen.unknown_keys.iter().cloned().collect(),
         jvm_only_keys: chosen.jvm_only.iter().map(|(key, _)| *key).collect(),
+        origins: Arc::default(),
     };
     log_ignored(chosen);
-    Ok(named(settings, chosen.client_id.is_none()))
+    let settings = named(settings, chosen.client_id.is_none());
+    let origins = Arc::new(chosen.origins.with_derived(chosen, &settings));
+    Ok(Settings { origins, ..settings })
 }
 
 fn named(mut settings: Settings, unnamed: bool) -> Settings {

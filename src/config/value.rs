@@ -78,6 +78,11 @@ impl Millis {
         }
     }
 
+    /// The default, in milliseconds.
+    pub(super) fn millis(&self) -> u128 {
+        u128::from(self.default.unsigned_abs())
+    }
+
     /// The duration chosen by a setter, or the default; at most [`FOREVER`].
     pub(super) fn checked(&self, chosen: Option<Duration>) -> Result<Duration, ConfigError> {
         let ceiling = Duration::from_millis(self.max.unsigned_abs());

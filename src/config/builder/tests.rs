@@ -64,7 +64,7 @@ fn the_defaults_are_kafka_s() {
 }
 
 /// Each supported property with a value that is not its default.
-const EVERY: [(&str, &str); 39] = [
+pub(in crate::config) const EVERY: &[(&str, &str)] = &[
     ("bootstrap.servers", "k1:9092, [::1]:9093"),
     ("client.id", "till"),
     ("acks", "1"),
@@ -106,7 +106,7 @@ const EVERY: [(&str, &str); 39] = [
     ("kuring.sqpoll", "2ms"),
 ];
 
-fn every_setter() -> ConfigBuilder {
+pub(in crate::config) fn every_setter() -> ConfigBuilder {
     ConfigBuilder::new()
         .bootstrap_servers("k1:9092,[::1]:9093")
         .client_id("till")
@@ -152,7 +152,11 @@ fn every_setter() -> ConfigBuilder {
 #[test]
 fn both_roads_and_a_file_give_the_same_settings() {
     let typed = every_setter().settings().expect("valid");
-    let named = ConfigBuilder::new().properties(EVERY).expect("valid").settings().expect("valid");
+    let named = ConfigBuilder::new()
+        .properties(EVERY.iter().copied())
+        .expect("valid")
+        .settings()
+        .expect("valid");
     let text: String = EVERY.iter().map(|(name, value)| format!("{name} = {value}\n")).collect();
     let file = tempfile::NamedTempFile::new().expect("a file");
     fs::write(file.path(), text).expect("written");
@@ -204,6 +208,7 @@ fn every_setter_reaches_its_own_field() {
         sqpoll,
         unknown_keys,
         jvm_only_keys,
+        origins: _,
     } = every_setter().settings().expect("valid");
     let servers: Vec<String> = bootstrap_servers.iter().map(ToString::to_string).collect();
     assert_eq!((servers.join(",").as_str(), client_id.as_str()), ("k1:9092,[::1]:9093", "till"));
@@ -473,7 +478,12 @@ fn a_file_that_is_not_there_or_not_in_the_format_is_named() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     fs::write(file.path(), "acks=all\nlinger.ms=\\u12").expect("written");
     let text = ConfigBuilder::new().properties_file(file.path()).expect_err("refused").to_string();
-    assert!(text.starts_with("line 2 of the properties has \\u without"), "{text}");
+    let start = format!("{}:2: this line has \\u without", file.path().display());
+    assert!(text.starts_with(&start), "{text}");
+    fs::write(file.path(), "# c\nacks=all\nlinger.ms = soon").expect("written");
+    let text = ConfigBuilder::new().properties_file(file.path()).expect_err("refused").to_string();
+    let start = format!("{}:3: linger.ms=\"soon\" is not valid", file.path().display());
+    assert!(text.starts_with(&start), "{text}");
 }
 
 #[test]
@@ -499,6 +509,38 @@ fn jvm_properties_are_accepted_and_logged_with_what_takes_their_place() {
     let lines = heard.lines.lock().expect("no panic");
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines[0].contains("key.serializer") && lines[0].contains("encode them before send"));
+}
+
+#[test]
+fn an_untouched_file_of_a_java_service_is_accepted_with_one_warning_for_each_jvm_property() {
+    let text = include_str!("../../../tests/support/java-service.properties");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), text).expect("written");
+    let heard = Heard::default();
+    let made = tracing::subscriber::with_default(heard.clone(), || {
+        let read = ConfigBuilder::new().properties_file(file.path()).expect("every line of it");
+        read.settings().expect("valid")
+    });
+    assert_eq!((made.bootstrap_servers.len(), made.client_id.as_str()), (3, "orders-producer"));
+    assert_eq!((made.linger, made.batch_bytes, made.buffer_memory), (ms(20), 65_536, 67_108_864));
+    assert_eq!((made.send_buffer, made.receive_buffer), (Some(131_072), Some(32_768)));
+    assert_eq!((made.max_block, made.metadata_age_max), (ms(10_000), ms(180_000)));
+    let ignored = [
+        "key.serializer",
+        "value.serializer",
+        "security.providers",
+        "ssl.protocol",
+        "sasl.kerberos.service.name",
+        "metric.reporters",
+    ];
+    assert_eq!(made.jvm_only_keys, ignored);
+    assert_eq!(made.unknown_keys, ["auto.register.schemas", "schema.registry.url"]);
+    let lines = heard.lines.lock().expect("no panic");
+    assert_eq!(lines.len(), ignored.len() + 2, "{lines:?}");
+    for key in ignored {
+        let about = |line: &&String| line.contains(&format!("key=\"{key}\" instead="));
+        assert_eq!(lines.iter().filter(about).count(), 1, "{key}: {lines:?}");
+    }
 }
 
 #[test]
