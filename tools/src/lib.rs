@@ -1,5 +1,5 @@
-//! The parts of the `kuring` command: benchmark, null broker, console producer,
-//! doctor.
+//! The parts of the `kuring` command: benchmark, null broker, console producer, doctor, list of
+//! settings.
 #![deny(unsafe_code)]
 
 pub mod allocations;
@@ -8,4 +8,5 @@ pub mod commands;
 pub mod cpu;
 pub mod doctor;
 pub mod perf;
+pub mod settings;
 pub mod sink;

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use kuring_tools::commands::{doctor, perf, produce, sink, sink_blast};
+use kuring_tools::commands::{config, doctor, perf, produce, sink, sink_blast};
 use tracing_subscriber::EnvFilter;
 
 /// Tools for Kafka producers.
@@ -17,6 +17,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
     Perf(Box<perf::PerfArgs>),
     Produce(Box<produce::ProduceArgs>),
@@ -27,11 +28,13 @@ enum Command {
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;
-    // What the library warns of, the doctor says itself.
-    let level = if matches!(command, Command::Doctor(_)) { "error" } else { "warn" };
+    // What the library warns of, these two say themselves.
+    let silent = matches!(command, Command::Config(_) | Command::Doctor(_));
+    let level = if silent { "error" } else { "warn" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let ended = match command {
+        Command::Config(args) => config::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Perf(args) => perf::run(&args),
         Command::Produce(args) => produce::run(&args),

@@ -22,6 +22,7 @@ mod time;
 use kuring::{ConfigError, Settings};
 
 pub use report::{json, text};
+pub(crate) use report::{quoted, wrap};
 pub use system::System;
 
 /// How a check ended.
