@@ -47,7 +47,9 @@ use crate::driver::probe::AnyDriver;
 use crate::error::SendError;
 use crate::metrics::Metrics;
 use crate::park;
-use crate::producer::{DROP_PATIENCE, Inner, Producer, StartError, Summary, resolve_bootstrap};
+use crate::producer::{
+    DROP_PATIENCE, Inner, Producer, Purge, StartError, Summary, resolve_bootstrap,
+};
 use crate::shard::{self, Finished, Look, Step, Turn};
 use crate::sync::atomic::AtomicBool;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Release};
@@ -427,6 +429,26 @@ impl Embedded {
             while self.turn(None) != Progress::Ended {}
         }
         self.core.producer.close(patience)
+    }
+
+    /// As [`Producer::purge`]. Something else has to run the turns.
+    pub fn purge(&self, purge: Purge<'_>) -> Local<impl Future<Output = ()> + Unpin + use<>> {
+        Local::new(self.core.producer.purge(purge))
+    }
+
+    /// [`purge`](Self::purge), with turns on this thread until it is done.
+    pub fn blocking_purge(&self, purge: Purge<'_>) {
+        self.block_on(self.purge(purge));
+    }
+
+    /// Closes at once, with turns on this thread until the kernel has given back what it was
+    /// sending from: as [`Producer::abort`], and [`close`](Self::close).
+    pub fn abort(&self) -> Summary {
+        if !self.core.inner().is_copy() && !self.core.is_busy() {
+            self.core.inner().start_abort();
+            while self.turn(None) != Progress::Ended {}
+        }
+        self.core.producer.abort()
     }
 
     /// [`close`](Self::close) that does not block the loop: it [drives](Self::drive) as a task

@@ -126,6 +126,12 @@ pub enum SendError {
         /// Whether a request with the record ever left.
         possibly_written: bool,
     },
+    /// The record was [purged](crate::Producer::purge).
+    #[error("the record was purged; {}", written_text(*possibly_written))]
+    Purged {
+        /// Whether a request with the record ever left.
+        possibly_written: bool,
+    },
     /// A call that would have had to wait was made by a waker on a sender thread, which would wait
     /// for itself (ACK-7). A record that was to be sent was not sent; a delivery that was to be
     /// waited for keeps its verdict to itself. Use the async form, or another thread.
@@ -162,6 +168,7 @@ impl SendError {
             | Self::InvalidBatch { possibly_written, .. }
             | Self::Fatal { possibly_written, .. }
             | Self::Closed { possibly_written }
+            | Self::Purged { possibly_written }
             | Self::OnSenderThread { possibly_written }
             | Self::Forked { possibly_written }
             | Self::SenderFailed { possibly_written } => *possibly_written,
@@ -190,6 +197,7 @@ impl SendError {
             Self::Rejected { code, .. } | Self::Fatal { code, .. } => code.name(),
             Self::InvalidBatch { .. } => "invalid-batch",
             Self::Closed { .. } => "closed",
+            Self::Purged { .. } => "purged",
             Self::OnSenderThread { .. } => "on-sender-thread",
             Self::Forked { .. } => "forked",
             Self::SenderFailed { .. } => "sender-failed",

@@ -30,7 +30,8 @@
 //! metadata, at most `max.block.ms`), [`try_send`](Topic::try_send) (never waits),
 //! [`blocking_send`](Topic::blocking_send) or [`send_batch`](Topic::send_batch), or lends the room
 //! for a value to be written in place ([`reserve`](Topic::reserve)), and gives back a [`Delivery`].
-//! [`Producer::close`] ends everything and counts it up in a [`Summary`].
+//! [`Producer::close`] ends everything and counts it up in a [`Summary`]; what is not to be sent
+//! after all can be [purged](Producer::purge) or [held back](Topic::pause).
 //!
 //! Loops that want neither futures nor callbacks [`submit`](Topic::submit) a record with a number,
 //! and [poll](Producer::poll_deliveries) numbers and verdicts. Services with one thread run the
@@ -200,7 +201,7 @@ pub use ids::BrokerId;
 pub use metadata::PartitionDescription;
 pub use metrics::Metrics;
 pub use partitioner::{Partitioner, PartitionerClass, Unplaced};
-pub use producer::{Producer, StartError, Summary};
+pub use producer::{Producer, Purge, StartError, Summary};
 pub use protocol::error_code::ErrorCode;
 pub use record::{Acknowledged, Header, Record, RecordMetadata};
 pub use topic::{Reservation, Sending, Submitting, Topic};

@@ -1,6 +1,8 @@
 //! The producer: what users build, share and close.
 #![forbid(unsafe_code)]
 
+mod purge;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -25,6 +27,8 @@ use crate::park;
 use crate::record::Record;
 use crate::shard::{self, Command, Finished, ShardError, Shared, Start, Ticket};
 use crate::topic::{self, Topic};
+
+pub use purge::Purge;
 
 /// How long dropping the last handle waits for what was not sent.
 pub(crate) const DROP_PATIENCE: Duration = Duration::from_secs(5);
@@ -273,8 +277,10 @@ impl Producer {
     }
 
     /// Sends everything that was accepted before this call, without linger, and waits until all of
-    /// it has its verdict. No time limit of its own: `delivery.timeout.ms` bounds it. Cancel-safe:
-    /// dropping the future leaves the flush going.
+    /// it has its verdict, and the wakers of that have run (ACK-3). No time limit of its own:
+    /// `delivery.timeout.ms` bounds it. Records of a [paused](Topic::pause) topic are waited for
+    /// until the topic goes on or they expire. Cancel-safe: dropping the future leaves the flush
+    /// going.
     pub async fn flush(&self) {
         self.start_flush().await;
     }
@@ -409,10 +415,10 @@ impl Producer {
         park::block_until(self.deliveries(), deadline).unwrap_or(false)
     }
 
-    /// Closes: refuses new records, sends what was accepted until `patience` is over, fails the
-    /// rest, ends the threads. Blocks, so not for async code. Every record has its verdict when it
-    /// returns. Closing again, from any thread, waits for the first close, then returns the same
-    /// totals; the shortest patience counts.
+    /// Closes: refuses new records, sends what was accepted until `patience` is over, that of
+    /// [paused](Topic::pause) topics too, fails the rest, ends the threads. Blocks, so not for
+    /// async code. Every record has its verdict when it returns. Closing again, from any thread,
+    /// waits for the first close, then returns the same totals; the shortest patience counts.
     ///
     /// From a waker, which a sender thread runs, it waits for nothing: with patience 0 for the
     /// waker's own producer, as given for another one, and the totals are those of the moment
@@ -496,12 +502,24 @@ impl Inner {
         self.shards.iter().for_each(|shard| shard.command(Command::Close(deadline)));
     }
 
+    /// The part of an abort that does not wait.
+    pub(crate) fn start_abort(&self) {
+        self.closed.swap(true, AcqRel);
+        self.cluster.close();
+        self.shards.iter().for_each(|shard| shard.command(Command::Abort));
+    }
+
     fn close(&self, patience: Duration) -> Summary {
         if self.is_copy() {
             return Summary::default();
         }
         let own = park::is_sender_of(shard::owner(&self.shards));
         self.start_close(if own { Duration::ZERO } else { patience });
+        self.await_end()
+    }
+
+    /// Waits for the shards' ends, unless this is a sender thread, which would wait for itself.
+    fn await_end(&self) -> Summary {
         let mut ended = self.shards.iter().map(|shard| park::block_on(shard.ended()));
         if ended.all(|ended| ended.is_ok()) && !park::is_sender() {
             // The tickets are finished by the last step of each thread, so this does not wait long.

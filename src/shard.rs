@@ -30,7 +30,7 @@ use crate::driver::{self, Driver, Event, SocketOptions};
 use crate::metadata::Cluster;
 use crate::metrics::Published;
 use crate::park;
-use crate::sender::{Action, Sender, SenderOptions};
+use crate::sender::{Action, PurgeOrder, Sender, SenderOptions};
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use crate::sync::atomic::{AtomicBool, AtomicUsize};
 use crate::sync::{Mutex, MutexGuard};
@@ -104,8 +104,14 @@ pub(crate) enum Command {
     Flush(Arc<Ticket>),
     /// Connect to the leaders of these partitions; then finish the ticket.
     WarmUp(Arc<Ticket>, Vec<(Arc<str>, i32)>),
+    /// Give up what is meant; then finish the ticket.
+    Purge(Arc<Ticket>, PurgeOrder),
+    /// This topic is not paused any more.
+    Resume(Arc<str>),
     /// Close by then; the end of the thread finishes the ticket.
     Close(Instant),
+    /// Close without sending anything more.
+    Abort,
     /// Panic: tests want to see what is left then.
     Break,
 }
@@ -178,8 +184,10 @@ impl Shared {
 
 fn finish(command: Command) {
     match command {
-        Command::Flush(ticket) | Command::WarmUp(ticket, _) => ticket.finish_one(),
-        Command::Close(_) | Command::Break => {}
+        Command::Flush(ticket) | Command::WarmUp(ticket, _) | Command::Purge(ticket, _) => {
+            ticket.finish_one();
+        }
+        Command::Resume(_) | Command::Close(_) | Command::Abort | Command::Break => {}
     }
 }
 
@@ -503,7 +511,13 @@ impl<D: Driver> Turn<D> {
                     let number = self.keep(ticket);
                     self.sender.handle_warm_up(number, partitions, now);
                 }
+                Command::Purge(ticket, order) => {
+                    let number = self.keep(ticket);
+                    self.sender.handle_purge(number, &order, now);
+                }
+                Command::Resume(topic) => self.sender.handle_resume(&topic, now),
                 Command::Close(deadline) => self.sender.handle_close(deadline, now),
+                Command::Abort => self.sender.handle_abort(now),
                 Command::Break => panic!("on purpose: a test broke this shard"),
             }
         }

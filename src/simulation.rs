@@ -82,3 +82,8 @@ pub fn producer<D: Driver>(
 pub fn start_close(producer: &Producer, patience: Duration) {
     producer.inner().start_close(patience);
 }
+
+/// The part of [`Producer::abort`] that does not wait.
+pub fn start_abort(producer: &Producer) {
+    producer.inner().start_abort();
+}

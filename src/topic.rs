@@ -4,6 +4,7 @@
 //! Never:    looks a name up, takes a lock or allocates per record, once the topic is known.
 #![forbid(unsafe_code)]
 
+mod pause;
 mod place;
 mod reserve;
 

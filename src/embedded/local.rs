@@ -86,6 +86,22 @@ impl LocalTopic {
         self.topic.name()
     }
 
+    /// Holds the topic's records back: [`Topic::pause`].
+    pub fn pause(&self) {
+        self.topic.pause();
+    }
+
+    /// Lets them go, with the next turn: [`Topic::resume`].
+    pub fn resume(&self) {
+        self.topic.resume();
+    }
+
+    /// Whether they are held back.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.topic.is_paused()
+    }
+
     /// Sends a record without ever waiting: [`Topic::try_send`]. It leaves with one of the next
     /// turns. Up to 64 batches of a partition fit between two turns, and `buffer.memory` in all;
     /// then this says [`TrySendError::Memory`] until there was a turn.

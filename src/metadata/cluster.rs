@@ -29,6 +29,8 @@ pub struct TopicEntry {
     answered: AtomicBool,
     /// The topic's last error, as its wire code; 0 for none (MD-8).
     error: AtomicI32,
+    /// Whether its batches stay where they are.
+    paused: AtomicBool,
 }
 
 impl TopicEntry {
@@ -40,7 +42,21 @@ impl TopicEntry {
             used_at: AtomicU64::new(0),
             answered: AtomicBool::new(false),
             error: AtomicI32::new(0),
+            paused: AtomicBool::new(false),
         }
+    }
+
+    /// Holds the topic's batches back, or lets them go.
+    pub fn set_paused(&self, paused: bool) {
+        // Release: who sees a record that was accepted later sees this. The record itself is
+        // published by its ring, so the shard's load need not be more than Relaxed.
+        self.paused.store(paused, Release);
+    }
+
+    /// Whether the topic's batches are held back.
+    #[inline]
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Relaxed)
     }
 
     /// The name.

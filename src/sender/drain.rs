@@ -24,7 +24,7 @@ const TOPIC_IDS_FROM: i16 = 13;
 
 impl Sender {
     /// Whether the partition's first batch may go out now: RDY-3, ORD-1, ORD-2, ORD-4, DRN-5,
-    /// DRN-6.
+    /// DRN-6. A close lets go what was paused.
     pub(super) fn is_sendable(&self, index: u32, now: Instant) -> bool {
         let partition = &self.partitions[index as usize];
         let Some(&batch) = partition.queue.front() else { return false };
@@ -38,6 +38,9 @@ impl Sender {
         }
         if self.accumulator.is_lent(&state.sealed) {
             // An attempt that was given up is still in the driver; its return brings us here.
+            return false;
+        }
+        if partition.entry.is_paused() && !self.closing.is_closing() {
             return false;
         }
         if !self.settings.idempotence {

@@ -107,6 +107,18 @@ impl Sender {
         self.poll_ending(now);
     }
 
+    /// Closes at once: no more appends, everything that has no verdict fails, nothing more is sent.
+    /// `Ended` when the driver has given back what it holds.
+    pub fn handle_abort(&mut self, now: Instant) {
+        match self.closing {
+            Closing::No => self.close_rings(),
+            Closing::Graceful(_) => {}
+            Closing::Forced | Closing::Emptied | Closing::Ended => return,
+        }
+        self.force(now);
+        self.poll_ending(now);
+    }
+
     /// From now on every append is refused, and nobody waits for memory.
     fn close_rings(&mut self) {
         self.accumulator.close_arrivals();
@@ -122,6 +134,9 @@ impl Sender {
         self.poll_flush(now);
         if !self.warm_ups.is_empty() {
             self.poll_warm_ups(now);
+        }
+        if !self.purges.is_empty() {
+            self.poll_purges(now);
         }
         if let Closing::Graceful(deadline) = self.closing {
             if self.accumulator.unresolved() == 0 {

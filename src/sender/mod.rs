@@ -23,6 +23,7 @@ mod metadata;
 mod node;
 mod partition;
 mod produce;
+mod purge;
 mod rebootstrap;
 mod record_errors;
 mod recovery;
@@ -45,6 +46,8 @@ use identity::Identity;
 use metadata::{MetadataTask, News};
 use node::{Entry, Node};
 use partition::{Partition, Place};
+pub use purge::PurgeOrder;
+use purge::Purging;
 use split::Families;
 use timers::{Timer, Timers};
 
@@ -240,6 +243,7 @@ pub struct Sender {
     lingering: Vec<u32>,
     flush: Flush,
     warm_ups: Vec<WarmUp>,
+    purges: Vec<Purging>,
     closing: Closing,
     actions: VecDeque<Action>,
     verdicts: VecDeque<Verdict>,
@@ -282,6 +286,7 @@ impl Sender {
             lingering: Vec::new(),
             flush: Flush::default(),
             warm_ups: Vec::new(),
+            purges: Vec::new(),
             closing: Closing::No,
             actions: VecDeque::with_capacity(ROUND),
             verdicts: VecDeque::with_capacity(ROUND),
@@ -322,7 +327,8 @@ impl Sender {
             let ring = Arc::clone(&self.rings[self.partitions.len()]);
             let next = self.topics.len() as u32;
             let topic = *self.topics.entry(Arc::clone(ring.topic())).or_insert(next);
-            self.partitions.push(Partition::new(ring, topic));
+            let entry = self.cluster.entry(ring.topic());
+            self.partitions.push(Partition::new(ring, entry, topic));
             self.route(self.partitions.len() as u32 - 1);
         }
     }
@@ -402,18 +408,29 @@ impl Sender {
                         self.fail(batch, SendError::Fatal { code, possibly_written: false });
                         continue;
                     }
+                    if sealed.opened_at < self.partitions[index as usize].purge_before {
+                        self.fail(batch, SendError::Purged { possibly_written: false });
+                        continue;
+                    }
                     self.partitions[index as usize].queue.push_back(batch);
                 }
-                Head::Open(opened) => {
-                    let opened = clock::from_nanos(opened);
-                    if !self.must_seal(opened, now) {
+                Head::Open(opened_at) => {
+                    let opened = clock::from_nanos(opened_at);
+                    let is_purged = opened_at < self.partitions[index as usize].purge_before;
+                    if !is_purged && !self.must_seal(opened, now) {
                         return Some(opened);
                     }
                     self.partitions[index as usize].ring.seal_open();
                 }
                 Head::Incomplete => {
+                    self.partitions[index as usize].was_incomplete = true;
                     self.arm_partition(index, now + LOOK_AGAIN);
                     return None;
+                }
+                Head::Reserved { opened, .. }
+                    if opened < self.partitions[index as usize].purge_before =>
+                {
+                    reservations = Reservations::Ended;
                 }
                 Head::Reserved { opened, last } => {
                     let late = clock::from_nanos(last) + self.settings.reserve_max;

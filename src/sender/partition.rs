@@ -8,6 +8,7 @@ use super::batches::BatchTable;
 use super::timers::Armed;
 use crate::accumulator::batch_ring::BatchRing;
 use crate::ids::{ProducerIdentity, Sequence, TopicId};
+use crate::metadata::TopicEntry;
 
 /// Where a partition waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub(super) enum Place {
 #[derive(Debug)]
 pub(super) struct Partition {
     pub(super) ring: Arc<BatchRing>,
+    /// What application threads and shards share of its topic.
+    pub(super) entry: Arc<TopicEntry>,
     /// Same for all partitions of a topic.
     pub(super) topic: u32,
     pub(super) topic_id: TopicId,
@@ -52,15 +55,22 @@ pub(super) struct Partition {
     /// included, tell nothing to this one.
     pub(super) orphaned: bool,
     pub(super) place: Place,
+    /// Batches that were opened before this time (nanoseconds on the process's clock) and come out
+    /// of the ring only now were purged.
+    pub(super) purge_before: u64,
+    /// At the last look, a writer was between two steps in the first batch of the ring. Only a
+    /// purge asks, and it clears this first.
+    pub(super) was_incomplete: bool,
     /// Whether its ring has an open batch that lingers, and so it is in the sender's list of those.
     pub(super) lingering: bool,
     pub(super) armed: Armed,
 }
 
 impl Partition {
-    pub(super) fn new(ring: Arc<BatchRing>, topic: u32) -> Self {
+    pub(super) fn new(ring: Arc<BatchRing>, entry: Arc<TopicEntry>, topic: u32) -> Self {
         Self {
             ring,
+            entry,
             topic,
             topic_id: TopicId::ZERO,
             leader: None,
@@ -76,6 +86,8 @@ impl Partition {
             gap_open: false,
             orphaned: false,
             place: Place::Idle,
+            purge_before: 0,
+            was_incomplete: false,
             lingering: false,
             armed: Armed::default(),
         }

@@ -263,7 +263,7 @@ impl Sender {
 
     /// Fails the batch and, with idempotence, starts its partition's sequences again: its own
     /// numbers are used up.
-    fn give_up(&mut self, batch: u32, error: SendError) {
+    pub(super) fn give_up(&mut self, batch: u32, error: SendError) {
         self.give_up_sequence(batch);
         self.fail(batch, error);
     }

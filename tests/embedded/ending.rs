@@ -12,7 +12,8 @@ use std::time::Duration;
 use kafka_protocol::messages::ApiKey;
 use kuring::embedded::Local;
 use kuring::{
-    Delivery, DriverChoice, Embedded, Producer, Progress, Record, SendError, Summary, TrySendError,
+    Delivery, DriverChoice, Embedded, Producer, Progress, Purge, Record, SendError, Summary,
+    TrySendError,
 };
 use tokio::task::spawn_local;
 
@@ -99,6 +100,42 @@ pub(crate) fn close_with_requests_in_flight(driver: DriverChoice) {
         assert!(summary.acknowledged == 2 && summary.possibly_written > 0, "{summary:?}");
         settled(&producer, summary, &deliveries, 201);
     }
+}
+
+pub(crate) fn an_abort_sends_nothing_more(driver: DriverChoice) {
+    let broker = FakeBroker::start(&[("t", 2)]);
+    let producer = embedded(&broker, driver);
+    let mut deliveries = accepted(&producer, 1);
+    producer.blocking_flush();
+    deliveries.extend(accepted(&producer, 10));
+    let before = broker.count(ApiKey::Produce);
+    let summary = producer.abort();
+    let expected = Summary { acknowledged: 2, failed: 20, never_sent: 20, possibly_written: 0 };
+    assert_eq!((summary, broker.count(ApiKey::Produce)), (expected, before));
+    settled(&producer, summary, &deliveries, 11);
+    assert_eq!(producer.abort(), summary);
+}
+
+pub(crate) fn records_are_held_back_purged_and_let_go(driver: DriverChoice) {
+    let broker = FakeBroker::start(&[("t", 2)]);
+    let producer = embedded(&broker, driver);
+    producer.blocking_warm_up(&["t"]).unwrap();
+    let topic = producer.topic("t");
+    topic.pause();
+    let purged = accepted(&producer, 5);
+    let queued = Purge { queued: true, ..Purge::default() };
+    producer.blocking_purge(Purge { topic: Some("other"), ..queued });
+    assert!(topic.is_paused() && purged.iter().all(|delivery| !delivery.is_done()));
+    producer.blocking_purge(queued);
+    let error = SendError::Purged { possibly_written: false };
+    assert!(purged.iter().all(|delivery| delivery.verdict() == Some(Err(error.clone()))));
+    let mut deliveries = accepted(&producer, 5);
+    topic.resume();
+    producer.blocking_flush();
+    assert!(deliveries.iter().all(|delivery| delivery.verdict().unwrap().is_ok()));
+    deliveries.extend(purged);
+    let summary = producer.close(PATIENCE);
+    settled(&producer, summary, &deliveries, 10);
 }
 
 pub(crate) fn close_in_the_middle_of_waits(driver: DriverChoice) {

@@ -57,6 +57,8 @@ on_drivers! { [epoll Epoll, auto Auto] {
     pressure::a_dropped_wait_for_memory_leaves_nothing_behind,
     ending::close_before_any_connection_is_made,
     ending::close_with_requests_in_flight,
+    ending::an_abort_sends_nothing_more,
+    ending::records_are_held_back_purged_and_let_go,
     ending::close_in_the_middle_of_waits,
     ending::close_with_nothing_to_do,
     ending::a_shutdown_leaves_the_other_tasks_running,

@@ -9,6 +9,7 @@
 mod closing;
 mod memory;
 mod placing;
+mod purging;
 mod reserve;
 mod retries;
 mod sending;
@@ -120,6 +121,14 @@ on_every_driver! {
     closing::close_while_threads_send_counts_what_was_accepted,
     closing::dropping_the_last_handle_sends_what_was_accepted,
     closing::dropping_the_last_handle_does_not_wait_for_a_silent_broker_for_ever,
+    purging::purged_records_are_not_written_and_their_memory_is_free,
+    purging::records_in_flight_are_purged_and_their_memory_waits_for_the_connection,
+    purging::a_purge_makes_room_for_those_who_wait_for_memory,
+    purging::a_paused_topic_is_held_back_and_the_others_go_on,
+    purging::cls_1_a_close_sends_what_was_paused,
+    purging::cls_3_an_abort_sends_nothing_more,
+    purging::cls_4_an_abort_ends_a_close_that_waits,
+    purging::ack_3_a_flush_is_over_after_the_wakers_of_its_records,
     starting::after_a_warm_up_records_wait_for_nothing,
     starting::a_warm_up_waits_for_a_leader_that_is_down,
     starting::a_producer_built_before_its_broker_delivers_when_it_is_there,

@@ -37,6 +37,9 @@ pub(crate) struct Work {
     pub(crate) reserved: u64,
     pub(crate) dropped: u64,
     pub(crate) dawdled: u64,
+    /// One call in so many is a purge, or a pause of a topic.
+    pub(crate) purge_every: u64,
+    pub(crate) pause_every: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -153,6 +156,10 @@ fn settings(random: &mut Random, shards: usize) -> Settings {
 impl Work {
     fn draw(random: &mut Random, settings: &Settings, records: u32) -> Self {
         let share = |random: &mut Random| if random.one_in(3) { 0 } else { random.below(100) };
+        let seldom = |random: &mut Random| match random.one_in(2) {
+            true => u64::MAX,
+            false => random.magnitude(20, 2_000),
+        };
         Self {
             tasks: random.between(1, 5) as usize,
             records,
@@ -169,6 +176,8 @@ impl Work {
             reserved: share(random) / 2,
             dropped: share(random) / 2,
             dawdled: share(random),
+            purge_every: seldom(random),
+            pause_every: seldom(random),
         }
     }
 }

@@ -7,11 +7,11 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use kuring::{Delivery, Producer, Record, SendError, Topic, TrySendError};
+use kuring::{Delivery, Producer, Purge, Record, SendError, Topic, TrySendError};
 
 use crate::agenda::{Agenda, MILLISECOND, SECOND, What};
 use crate::faults::{Chance, Fault};
-use crate::ledger::{FATAL, Keep, Ledger, Offer, Verdict, Verdicts};
+use crate::ledger::{Entry, FATAL, Keep, Ledger, Offer, Verdict, Verdicts};
 use crate::random::Random;
 use crate::scenario::Work;
 use crate::stamp::{BYTES_MIN, Stamp};
@@ -59,6 +59,10 @@ impl Task {
                 self.flush().await;
             } else if self.random.one_in(work.warm_up_every) {
                 self.warm_up().await;
+            } else if self.random.one_in(work.purge_every) {
+                self.purge().await;
+            } else if self.random.one_in(work.pause_every) {
+                self.pause_topic().await;
             } else if self.random.one_in(work.wait_every) {
                 self.wait().await;
             } else if self.random.below(100) < work.reserved {
@@ -331,6 +335,44 @@ impl Task {
             let open = ledger.entries[..before].iter().find(|entry| entry.verdict.is_none());
             assert!(open.is_none(), "a flush is over, and this one has no verdict: {open:?}");
         }
+    }
+
+    /// Gives up some of what has no verdict. When the purge is over, so is what it meant.
+    async fn purge(&mut self) {
+        let app = Rc::clone(&self.app);
+        let before = app.ledger.borrow().entries.len();
+        let topic = (!self.random.one_in(3)).then(|| self.topic());
+        let name = topic.map(|topic| Rc::clone(&app).topics[topic].0.name().to_string());
+        let purge = Purge {
+            topic: name.as_deref(),
+            queued: !self.random.one_in(4),
+            in_flight: self.random.one_in(2),
+        };
+        trace!(app.agenda, "task {} purges {purge:?}", self.number);
+        let nanos = self.random.magnitude(MILLISECOND, 20 * SECOND);
+        let is_over = self.for_a_while(nanos, app.producer.purge(purge)).await.is_some();
+        if is_over && purge.queued && purge.in_flight {
+            let mut ledger = app.ledger.borrow_mut();
+            ledger.look();
+            let is_meant = |entry: &&Entry| topic.is_none_or(|it| entry.stamp.topic == it as u16);
+            let mut meant = ledger.entries[..before].iter().filter(is_meant);
+            let open = meant.find(|entry| entry.verdict.is_none());
+            assert!(open.is_none(), "a purge is over, and this one has no verdict: {open:?}");
+        }
+    }
+
+    /// Holds a topic back for a while; others go on sending to it.
+    async fn pause_topic(&mut self) {
+        let app = Rc::clone(&self.app);
+        let topic = &app.topics[self.topic()].0;
+        trace!(app.agenda, "task {} pauses {}", self.number, topic.name());
+        topic.pause();
+        if !app.is_healed.get() {
+            let nanos = self.random.magnitude(MILLISECOND, 20 * SECOND);
+            self.sleep(nanos).await;
+        }
+        trace!(app.agenda, "task {} resumes {}", self.number, topic.name());
+        topic.resume();
     }
 
     async fn warm_up(&mut self) {

@@ -248,6 +248,7 @@ impl World {
             }
             What::Clog(..) => {}
             What::Unclog(shard, broker) => self.network.borrow_mut().unclog(shard, broker),
+            What::Close if self.phase == Phase::Weather && self.random.one_in(4) => self.abort(),
             What::Close if self.phase == Phase::Weather => {
                 let patience = *self.random.pick(&[0, MILLISECOND, SECOND, 30 * SECOND]);
                 self.close(patience);
@@ -485,12 +486,23 @@ impl World {
 
     // The end.
 
+    fn abort(&mut self) {
+        trace!(self.agenda, "abort");
+        self.set_clocks();
+        simulation::start_abort(&self.app.producer);
+        self.take_clocks();
+        self.close_by(self.agenda.now() + CLOSE_SLACK);
+    }
+
     fn close(&mut self, patience: u64) {
         trace!(self.agenda, "close within {patience}");
         self.set_clocks();
         simulation::start_close(&self.app.producer, Duration::from_nanos(patience));
         self.take_clocks();
-        let by = self.agenda.now() + patience + CLOSE_SLACK;
+        self.close_by(self.agenda.now() + patience + CLOSE_SLACK);
+    }
+
+    fn close_by(&mut self, by: u64) {
         self.close_by = Some(by.min(self.close_by.unwrap_or(by)));
         self.agenda.at(by, What::Deadline);
     }

@@ -63,6 +63,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "protocol::error_code",   // why a topic is not known
             "protocol::record_batch", // the exact size of a record, before it is claimed
             "record",
+            "sender::PurgeOrder", // what a purge asks of the shards
             "shard",
         ],
     },

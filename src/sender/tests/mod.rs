@@ -16,6 +16,7 @@ mod loans;
 mod metadata;
 mod nodes;
 mod out_of_order;
+mod purging;
 mod readiness;
 mod rebootstrap;
 mod record_errors;
