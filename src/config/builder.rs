@@ -278,7 +278,7 @@ impl ConfigBuilder {
     /// (`partitioner.class`; default [`PartitionerClass::BuiltIn`]).
     pub fn partitioner_class(mut self, class: PartitionerClass) -> Self {
         self.chosen.partitioner = Some(class);
-        self
+        self.set("partitioner.class")
     }
 
     /// A partitioner of your own, for every topic that has none by
@@ -319,21 +319,21 @@ impl ConfigBuilder {
     /// (`partitioner.availability.timeout.ms`; default 0).
     pub fn availability_timeout(mut self, timeout: Duration) -> Self {
         self.chosen.availability_timeout = Some(timeout);
-        self
+        self.set("partitioner.availability.timeout.ms")
     }
 
     /// Prefer partitions whose leader is in this producer's rack for records that no key places.
     /// Needs [`client_rack`](Self::client_rack) (`partitioner.rack.aware`; default false).
     pub fn rack_aware(mut self, on: bool) -> Self {
         self.chosen.rack_aware = Some(on);
-        self
+        self.set("partitioner.rack.aware")
     }
 
     /// The rack that this producer is in, as the brokers name theirs in `broker.rack`
     /// (`client.rack`; default none).
     pub fn client_rack(mut self, rack: impl Into<String>) -> Self {
         self.chosen.client_rack = Some(rack.into());
-        self
+        self.set("client.rack")
     }
 
     /// Which CPUs the senders run on (`kuring.affinity`; default [`Affinity::Auto`]). Whether they

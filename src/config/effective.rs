@@ -9,6 +9,7 @@ use super::catalog::{ValueType, every_property};
 use super::keys::{OURS, SUPPORTED};
 use super::origin::Origin;
 use super::settings::{MetadataRecovery, Settings, ZeroCopy};
+use crate::partitioner::PartitionerClass;
 
 /// What is printed in the place of a secret.
 const HIDDEN: &str = "[hidden]";
@@ -111,6 +112,7 @@ impl Settings {
             }
             "buffer.memory" => self.buffer_memory.to_string(),
             "client.id" => self.client_id.clone(),
+            "client.rack" => return self.client_rack.as_deref().map(str::to_owned),
             "connections.max.idle.ms" => {
                 self.connection_idle_max.map_or_else(|| "-1".to_owned(), millis)
             }
@@ -122,6 +124,14 @@ impl Settings {
                 MetadataRecovery::Rebootstrap => "rebootstrap".to_owned(),
             },
             "partitioner.adaptive.partitioning.enable" => self.adaptive_partitioning.to_string(),
+            "partitioner.availability.timeout.ms" => {
+                millis(self.availability_timeout.unwrap_or_default())
+            }
+            "partitioner.class" => match self.partitioner {
+                PartitionerClass::BuiltIn => return None,
+                class => class.to_string(),
+            },
+            "partitioner.rack.aware" => self.rack_aware.to_string(),
             "partitioner.ignore.keys" => self.ignore_keys.to_string(),
             "receive.buffer.bytes" => socket_buffer(self.receive_buffer),
             "retries" => self.retries.to_string(),
