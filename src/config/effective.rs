@@ -177,7 +177,7 @@ impl Settings {
 
 /// Milliseconds, with a fraction where a setter gave one.
 fn millis(duration: Duration) -> String {
-    if duration.subsec_nanos() % 1_000_000 == 0 {
+    if duration.subsec_nanos().is_multiple_of(1_000_000) {
         duration.as_millis().to_string()
     } else {
         (duration.as_secs_f64() * 1e3).to_string()
@@ -189,7 +189,7 @@ fn with_unit(duration: Duration) -> String {
     let nanos = duration.as_nanos();
     match [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")]
         .into_iter()
-        .find(|(unit, _)| nanos % unit == 0)
+        .find(|(unit, _)| nanos.is_multiple_of(*unit))
     {
         _ if nanos == 0 => "0".to_owned(),
         Some((unit, name)) => format!("{}{name}", nanos / unit),
