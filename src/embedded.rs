@@ -21,6 +21,25 @@
 //! - The blocking calls: they run turns until what they are about is done.
 //!
 //! What is awaited without any of these never comes.
+//!
+//! # The driver, and its descriptor
+//!
+//! `auto` takes a ring of its own (`uring`) where this process may have one, and epoll elsewhere.
+//! `tokio-uring` blocks its thread in a runtime of its own, so it is refused. The kernel binds a
+//! ring to the thread that made it; that an embedded producer is not `Send` sees to the same.
+//!
+//! When a turn returns, everything that it began is handed to the kernel: with a ring, by one
+//! system call that does not wait. What the kernel then has to tell makes the
+//! [descriptor](Embedded::as_fd) readable: connects, answers, ends of connections, and whatever
+//! another thread has to say (the resolver, a waker of a [`block_on`](Embedded::block_on)). With
+//! epoll it is the set of sockets; with a ring it is an eventfd that the kernel signals, since a
+//! ring's own descriptor does not tell of work that it leaves to the next turn. It may be watched
+//! level-triggered (`poll`, `epoll`) and edge-triggered (tokio's `AsyncFd`); nothing is read from it
+//! but by turns, and once it is watched each turn that looked at a ring takes one system call more
+//! to do so.
+//!
+//! What this thread itself sends makes nothing readable, and costs no wake-up: it is due at once,
+//! which [`next_deadline`](Embedded::next_deadline) says.
 #![forbid(unsafe_code)]
 
 mod drive;
@@ -124,6 +143,8 @@ struct Core {
     stepped: Cell<Step>,
     /// The last turn looked at the sockets.
     looked: Cell<bool>,
+    /// Somebody was given the descriptor, and may wait for it.
+    watched: Cell<bool>,
     /// Another name of the driver's descriptor.
     descriptor: OwnedFd,
     /// A time that is over.
@@ -144,6 +165,12 @@ impl Core {
         !matches!(self.stepped.get(), Step::Asleep(_)) || self.signal.is_raised()
     }
 
+    /// The descriptor, for somebody who waits for it.
+    fn watched(&self) -> BorrowedFd<'_> {
+        self.watched.set(true);
+        self.descriptor.as_fd()
+    }
+
     fn step(&self, look: Look) -> Progress {
         if self.inner().is_copy() {
             return Progress::Ended;
@@ -155,7 +182,7 @@ impl Core {
         self.signal.raised.store(false, Release);
         let owner = shard::owner(&self.inner().shards);
         // While it runs, this thread is a sender's: its wakers wait for nothing (ACK-7).
-        let step = park::as_sender_of(owner, || run(&mut turn, look));
+        let step = park::as_sender_of(owner, || run(&mut turn, look, self.watched.get()));
         self.stepped.set(step);
         match step {
             Step::Again => Progress::Again,
@@ -177,9 +204,9 @@ impl Core {
 }
 
 /// One step; after it has panicked, and after the last one, what a sender's thread does at its end.
-fn run(turn: &mut Option<Turn<AnyDriver>>, look: Look) -> Step {
+fn run(turn: &mut Option<Turn<AnyDriver>>, look: Look, watched: bool) -> Step {
     let Some(running) = turn else { return Step::Ended };
-    let stepped = catch_unwind(AssertUnwindSafe(|| running.step(look)));
+    let stepped = catch_unwind(AssertUnwindSafe(|| running.step(look, watched)));
     if stepped.is_err() {
         running.fail();
     }
@@ -256,7 +283,8 @@ impl ConfigBuilder {
     /// turns. `kuring.affinity` and `kuring.spin` are ignored: the thread is the caller's.
     ///
     /// # Errors
-    /// As [`build`](Self::build); `kuring.shards` above 1; a driver that needs a thread of its own.
+    /// As [`build`](Self::build); `kuring.shards` above 1; `kuring.driver=tokio-uring`, which needs a
+    /// thread of its own.
     pub fn embedded(self) -> Result<Embedded, StartError> {
         Embedded::start(self.settings()?)
     }
@@ -287,6 +315,7 @@ impl Embedded {
             signal,
             stepped: Cell::new(Step::Again),
             looked: Cell::new(false),
+            watched: Cell::new(false),
             descriptor,
             started: clock::now(),
         };
@@ -471,18 +500,19 @@ impl Embedded {
     }
 }
 
-/// Polls readable while the kernel has something for a [`turn`](Embedded::turn) to do. What this
-/// thread sends does not show there: see [`next_deadline`](Embedded::next_deadline). Not to be read
-/// from or written to.
+/// Polls readable while the kernel has something for a [`turn`](Embedded::turn) to do, on its own
+/// and in an epoll set, level- or edge-triggered. What this thread sends does not show there: see
+/// [`next_deadline`](Embedded::next_deadline). Not to be read from or written to. One and the same
+/// until the producer is gone.
 impl AsFd for Embedded {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.core.descriptor.as_fd()
+        self.core.watched()
     }
 }
 
 impl AsRawFd for Embedded {
     fn as_raw_fd(&self) -> RawFd {
-        self.core.descriptor.as_raw_fd()
+        self.core.watched().as_raw_fd()
     }
 }
 

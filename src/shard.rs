@@ -256,7 +256,9 @@ pub(crate) fn embed(
     start: Start,
     wake: impl Fn() + Send + Sync + 'static,
 ) -> Result<Turn<AnyDriver>, OpenError> {
-    let driver = probe::open_embedded(choice(start.settings.driver))?;
+    let shared = &start.shards[start.number];
+    let (settings, pool) = (&start.settings, shared.accumulator.pool());
+    let driver = probe::open_embedded(choice(settings.driver), pool, &uring_options(settings))?;
     Ok(Turn::with_wake(start, driver, Box::new(wake)))
 }
 
@@ -437,10 +439,14 @@ impl<D: Driver> Turn<D> {
     }
 
     /// One round inside somebody else's loop: looks at the driver if told to; then news, decisions,
-    /// effects. Afterwards the loop is woken for what the shard does not know of.
-    pub(crate) fn step(&mut self, look: Look) -> Step {
-        if let Look::Until(until) = look {
-            self.look(clock::now(), until);
+    /// effects. Afterwards the loop is woken for what the shard does not know of; `watched` says
+    /// whether it ever waits for the driver's descriptor.
+    pub(crate) fn step(&mut self, look: Look, watched: bool) -> Step {
+        // What was sent patiently keeps its connection from sending on.
+        if self.driver.holds_back() || !matches!(look, Look::No) {
+            let now = clock::now();
+            let until = if let Look::Until(until) = look { until } else { Some(now) };
+            self.look(now, until);
         }
         let (closed, now) = self.round();
         if closed {
@@ -449,7 +455,7 @@ impl<D: Driver> Turn<D> {
         let until = self.next_deadline(now);
         let accumulator = &self.shared.accumulator;
         let answers_due = self.sender.in_flight_bytes() > 0;
-        let again = self.driver.hand_over() || until.is_some_and(|until| until <= now);
+        let again = self.driver.hand_over(watched) || until.is_some_and(|until| until <= now);
         let asleep =
             !again && accumulator.fall_asleep(until.map_or(u64::MAX, clock::to_nanos), answers_due);
         if asleep { Step::Asleep(until) } else { Step::Again }

@@ -337,7 +337,7 @@ impl Driver for EpollDriver {
         Some(self.epoll.as_fd())
     }
 
-    fn hand_over(&mut self) -> bool {
+    fn hand_over(&mut self, _watched: bool) -> bool {
         !self.reports.is_empty() || self.more
     }
 

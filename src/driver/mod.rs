@@ -87,7 +87,8 @@ pub enum Event<'a> {
     Closed(ConnectionId, ConnectionError),
 }
 
-/// Wakes a driver out of `wait` from any thread. Cheap to clone; one system call per wake.
+/// Wakes a driver out of `wait` from any thread. Cheap to clone; one system call per wake, two if
+/// somebody may wait for the driver's descriptor instead.
 #[derive(Clone, Debug)]
 pub struct Waker {
     target: Target,
@@ -96,6 +97,7 @@ pub struct Waker {
 #[derive(Clone, Debug)]
 enum Target {
     Event(Arc<rustix::fd::OwnedFd>),
+    Both(Arc<rustix::fd::OwnedFd>, Arc<rustix::fd::OwnedFd>),
     #[cfg(feature = "simulation")]
     Flag(Arc<std::sync::atomic::AtomicBool>),
 }
@@ -104,6 +106,11 @@ impl Waker {
     /// A waker over an eventfd of the driver.
     pub fn new(event: Arc<rustix::fd::OwnedFd>) -> Self {
         Self { target: Target::Event(event) }
+    }
+
+    /// A waker over an eventfd of the driver, and over the one that is its descriptor.
+    pub fn of_both(event: Arc<rustix::fd::OwnedFd>, descriptor: Arc<rustix::fd::OwnedFd>) -> Self {
+        Self { target: Target::Both(event, descriptor) }
     }
 
     /// A waker that raises a flag, for drivers without a kernel.
@@ -115,14 +122,21 @@ impl Waker {
     /// Ends the current or the next `wait`. Allocates nothing. Safe from any thread.
     pub fn wake(&self) {
         match &self.target {
-            Target::Event(event) => {
-                // A full counter (EAGAIN) means that a wake is pending already.
-                let _ = rustix::io::write(&**event, &1_u64.to_ne_bytes());
+            Target::Event(event) => count_up(event),
+            // In this order: whom the descriptor wakes finds that the event has happened.
+            Target::Both(event, descriptor) => {
+                count_up(event);
+                count_up(descriptor);
             }
             #[cfg(feature = "simulation")]
             Target::Flag(flag) => flag.store(true, std::sync::atomic::Ordering::SeqCst),
         }
     }
+}
+
+fn count_up(event: &rustix::fd::OwnedFd) {
+    // A full counter (EAGAIN) means that a wake is pending already.
+    let _ = rustix::io::write(event, &1_u64.to_ne_bytes());
 }
 
 /// The I/O under a shard.
@@ -152,9 +166,18 @@ pub trait Driver {
     }
 
     /// Before somebody waits for the [`descriptor`](Self::descriptor) instead of in `wait`: hands
-    /// everything that was started to the kernel, without waiting. True if `wait` may have
-    /// something to report that the descriptor does not show.
-    fn hand_over(&mut self) -> bool {
+    /// everything that was started to the kernel, without waiting. `watched` says whether anybody
+    /// ever does; only then the descriptor has to be in order. True if `wait` may have something to
+    /// report that the descriptor does not show.
+    fn hand_over(&mut self, watched: bool) -> bool {
+        let _ = watched;
+        false
+    }
+
+    /// Whether `wait` has something to report for which it need not ask the kernel, and which
+    /// neither the descriptor nor [`hand_over`](Self::hand_over) tells of: a frame that was
+    /// [patient](Frame::patient).
+    fn holds_back(&self) -> bool {
         false
     }
 

@@ -140,20 +140,35 @@ pub fn open(
     )
 }
 
-/// Opens a driver for somebody else's loop: one that has a descriptor.
+/// Opens a driver for somebody else's loop, on the loop's thread: one that has a descriptor.
 ///
 /// # Errors
 /// As [`open`]; and where the driver that was asked for needs a thread of its own.
-pub fn open_embedded(choice: Choice) -> Result<AnyDriver, OpenError> {
-    match choice {
-        Choice::TokioUring => return Err(OpenError::NotEmbeddable { driver: "tokio-uring" }),
-        Choice::Uring => return Err(OpenError::NotEmbeddable { driver: "uring" }),
-        Choice::Auto | Choice::Epoll => {}
+pub fn open_embedded(
+    choice: Choice,
+    pool: &Arc<BufferPool>,
+    options: &UringOptions,
+) -> Result<AnyDriver, OpenError> {
+    if choice == Choice::TokioUring {
+        return Err(OpenError::NotEmbeddable { driver: "tokio-uring" });
     }
-    let driver = EpollDriver::new();
-    let driver = driver.map_err(|error| OpenError::Exhausted { driver: "epoll", error })?;
-    log_chosen("epoll", choice);
-    Ok(AnyDriver::Epoll(driver))
+    let options = UringOptions { descriptor: true, ..*options };
+    open_embedded_with(choice, || UringDriver::open(pool, &options), EpollDriver::new)
+}
+
+fn open_embedded_with(
+    choice: Choice,
+    open_uring: impl FnOnce() -> io::Result<UringDriver>,
+    open_epoll: impl FnOnce() -> io::Result<EpollDriver>,
+) -> Result<AnyDriver, OpenError> {
+    let opened = match choice {
+        Choice::Uring | Choice::Auto => attempt(choice, "uring", open_uring)?,
+        Choice::TokioUring | Choice::Epoll => None,
+    };
+    match opened {
+        Some(driver) => Ok(AnyDriver::Uring(driver)),
+        None => the_last(choice, open_epoll),
+    }
 }
 
 fn open_with(
@@ -176,6 +191,14 @@ fn open_with(
     if let Some(driver) = opened {
         return Ok(AnyDriver::TokioUring(driver));
     }
+    the_last(choice, open_epoll)
+}
+
+/// Opens the driver that nobody is refused.
+fn the_last(
+    choice: Choice,
+    open_epoll: impl FnOnce() -> io::Result<EpollDriver>,
+) -> Result<AnyDriver, OpenError> {
     let driver = open_epoll().map_err(|error| OpenError::Exhausted { driver: "epoll", error })?;
     log_chosen("epoll", choice);
     Ok(AnyDriver::Epoll(driver))
@@ -283,8 +306,12 @@ impl Driver for AnyDriver {
         with_driver!(self, driver => driver.descriptor())
     }
 
-    fn hand_over(&mut self) -> bool {
-        with_driver!(self, driver => driver.hand_over())
+    fn hand_over(&mut self, watched: bool) -> bool {
+        with_driver!(self, driver => driver.hand_over(watched))
+    }
+
+    fn holds_back(&self) -> bool {
+        with_driver!(self, driver => driver.holds_back())
     }
 
     fn wait(&mut self, until: Option<Instant>, handle: &mut dyn FnMut(Event<'_>)) {
@@ -337,6 +364,29 @@ mod tests {
         assert_eq!(next.unwrap_or_else(|error| panic!("{error}")).name(), "tokio-uring");
         let refused = open_with(Choice::Uring, old, tokio_uring, EpollDriver::new);
         assert!(matches!(refused, Err(OpenError::Unavailable { driver: "uring", .. })));
+    }
+
+    #[test]
+    fn embedded_prefers_the_raw_ring_and_then_epoll() {
+        let (pool, options) = (pool(), UringOptions::default());
+        for choice in [Choice::Auto, Choice::Uring, Choice::Epoll] {
+            match open_embedded(choice, &pool, &options) {
+                Ok(driver) => {
+                    assert!(driver.descriptor().is_some());
+                    assert!(driver.name() == "epoll" || choice != Choice::Epoll);
+                }
+                Err(error) => assert!(matches!(error, OpenError::Unavailable { .. }), "{error}"),
+            }
+        }
+        for error in [Errno::PERM, Errno::NOSYS, Errno::INVAL] {
+            let refused = || Err(errno(error));
+            let next = open_embedded_with(Choice::Auto, refused, EpollDriver::new);
+            assert_eq!(next.unwrap_or_else(|error| panic!("{error}")).name(), "epoll");
+            let refused = open_embedded_with(Choice::Uring, refused, EpollDriver::new);
+            assert!(matches!(refused, Err(OpenError::Unavailable { driver: "uring", .. })));
+        }
+        let refused = open_embedded(Choice::TokioUring, &pool, &options);
+        assert!(matches!(refused, Err(OpenError::NotEmbeddable { driver: "tokio-uring" })));
     }
 
     #[test]

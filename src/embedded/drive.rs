@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::OwnedFd;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Sleep, sleep_until};
@@ -74,7 +74,7 @@ impl Drive {
             Some(watched) => watched,
             None => {
                 // A descriptor of its own: each watch of the runtime needs one.
-                let descriptor = self.core.descriptor.as_fd().try_clone_to_owned()?;
+                let descriptor = self.core.watched().try_clone_to_owned()?;
                 self.watched.insert(watch(descriptor)?)
             }
         };

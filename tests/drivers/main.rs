@@ -7,6 +7,7 @@ mod limits;
 mod log;
 mod rig;
 mod uring;
+mod watched;
 
 use kuring::accumulator::buffer_pool::BufferPool;
 use kuring::driver::epoll::EpollDriver;
@@ -50,6 +51,18 @@ macro_rules! on_every_driver {
         }
         mod uring_patient {
             $(#[test] fn $case() { crate::cases::$case(crate::uring::open_patient); })*
+        }
+        mod watched_epoll {
+            $(#[test] fn $case() { crate::cases::$case(crate::watched::open_level_epoll); })*
+        }
+        mod watched_epoll_edge {
+            $(#[test] fn $case() { crate::cases::$case(crate::watched::open_edge_epoll); })*
+        }
+        mod watched_uring {
+            $(#[test] fn $case() { crate::cases::$case(crate::watched::open_level_uring); })*
+        }
+        mod watched_uring_edge {
+            $(#[test] fn $case() { crate::cases::$case(crate::watched::open_edge_uring); })*
         }
         mod uring_zero_copy {
             $(#[test] fn $case() { crate::cases::$case(crate::open_uring_zero_copy); })*

@@ -181,7 +181,11 @@ pub(crate) fn two_on_two_threads_do_not_meet(driver: DriverChoice) {
 }
 
 pub(crate) fn it_has_no_thread_and_ignores_the_affinity(driver: DriverChoice) {
-    let name = if driver == DriverChoice::Epoll { "epoll" } else { "auto" };
+    let name = match driver {
+        DriverChoice::Epoll => "epoll",
+        DriverChoice::Uring => "uring",
+        _ => "auto",
+    };
     if !in_own_process(&format!("{name}::it_has_no_thread_and_ignores_the_affinity")) {
         return;
     }
@@ -191,6 +195,9 @@ pub(crate) fn it_has_no_thread_and_ignores_the_affinity(driver: DriverChoice) {
     let first = cpus.take(1).map(|cpu| cpu.to_string()).collect::<String>();
     let pinned = builder(&broker, driver).property("kuring.affinity", &first).unwrap();
     let producer = pinned.embedded().unwrap();
+    // `auto` takes the ring where there is one, and the tests need one.
+    let chosen = if driver == DriverChoice::Epoll { "epoll" } else { "uring" };
+    assert_eq!(producer.metrics().driver, chosen);
     producer.blocking_warm_up(&["t"]).unwrap();
     assert_eq!(rustix::thread::sched_getaffinity(None).unwrap(), allowed);
     let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();

@@ -41,7 +41,7 @@ macro_rules! on_drivers {
     };
 }
 
-on_drivers! { [epoll Epoll, auto Auto] {
+on_drivers! { [epoll Epoll, uring Uring, auto Auto] {
     loops::a_bare_loop_gets_one_completion_per_record_in_order,
     loops::a_loop_that_waits_on_the_descriptor_is_told_of_everything,
     loops::a_future_of_somebody_else_is_waited_for_as_well,

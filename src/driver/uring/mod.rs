@@ -20,6 +20,14 @@
 //! it goes on until something else happens, the answer for one, and a round trip is one system
 //! call. What is left of a short send is sent as usual.
 //!
+//! Inside somebody else's loop (`UringOptions::descriptor`) an eventfd that is registered with the
+//! ring polls readable while there is something for `wait` to report. The ring's own descriptor
+//! will not do: it polls readable with work that is deferred, but that work wakes nobody who polls
+//! (seen on Linux 6.18). The kernel signals the eventfd when it defers the first work, and when a
+//! completion is posted; what has been looked at is taken out of it by one read, after the look,
+//! before the loop waits. One eventfd cannot signal another from inside the kernel (it is put off,
+//! and then lost: 6.18), so a waker writes to both, the one the ring watches and this one.
+//!
 //! Sending without a copy (`kuring.zerocopy`): the frame comes back, in `Sent`, only when the
 //! kernel has let its pages go, which is when the peer has acknowledged them. Until then nothing
 //! else is sent on that connection: it pays off for few large requests over long links only where
@@ -44,7 +52,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use io_uring::cqueue;
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use self::connection::{Connection, Sending};
 use self::input::Input;
@@ -68,6 +76,8 @@ pub struct UringOptions {
     /// A thread of the kernel submits, and sleeps after so long without work (`kuring.sqpoll`). It
     /// uses a core of its own until then.
     pub sqpoll: Option<Duration>,
+    /// For somebody else's loop: the ring has a [descriptor](Driver::descriptor).
+    pub descriptor: bool,
     /// Entries of the completion queue; for tests that let it run full.
     pub completions: Option<u32>,
 }
@@ -106,6 +116,10 @@ pub struct UringDriver {
     /// How many of them are submitted; what the kernel had to say about those is in the queue.
     tried: usize,
     event: Arc<OwnedFd>,
+    /// The eventfd that the kernel signals for completions, if anybody is to watch it.
+    signal: Option<Arc<OwnedFd>>,
+    /// There was a look at the completions since `signal` was taken back.
+    looked: bool,
     /// The addresses of the registered arena.
     arena: Option<Range<usize>>,
     modes: Modes,
@@ -130,6 +144,10 @@ impl UringDriver {
         modes.zero_copy = options.zero_copy && modes.can_send_zero_copy;
         let arena = modes.zero_copy.then(|| register(&mut ring, pool)).flatten();
         modes.registered_arena = arena.is_some();
+        let signal = options.descriptor.then(socket::wake_descriptor).transpose()?.map(Arc::new);
+        if let Some(signal) = &signal {
+            ring.register_signal(signal.as_raw_fd())?;
+        }
         let mut driver = Self {
             ring,
             input,
@@ -138,6 +156,8 @@ impl UringDriver {
             quiet: Vec::with_capacity(16),
             tried: 0,
             event,
+            signal,
+            looked: false,
             arena,
             modes,
         };
@@ -160,6 +180,12 @@ impl UringDriver {
     fn watch_wakes(&mut self) {
         let target = Target::plain(self.event.as_raw_fd());
         self.ring.push_plain(Plain::PollReadable, target, Mark::WAKE.word());
+    }
+
+    fn take_signal_back(&self) {
+        let Some(signal) = &self.signal else { return };
+        // It was not signalled: EAGAIN.
+        let _ = rustix::io::read(&**signal, &mut [0; 8]);
     }
 
     fn deliver(&mut self, handle: &mut dyn FnMut(Event<'_>)) -> bool {
@@ -346,10 +372,35 @@ impl Driver for UringDriver {
     }
 
     fn waker(&self) -> Waker {
-        Waker::new(Arc::clone(&self.event))
+        match &self.signal {
+            Some(signal) => Waker::of_both(Arc::clone(&self.event), Arc::clone(signal)),
+            None => Waker::new(Arc::clone(&self.event)),
+        }
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.signal.as_ref().map(|signal| signal.as_fd())
+    }
+
+    fn hand_over(&mut self, watched: bool) -> bool {
+        if self.ring.has_queued() {
+            self.ring.enter(0, None);
+        }
+        if watched && mem::take(&mut self.looked) {
+            self.take_signal_back();
+        }
+        // After that: who signalled before it left a mark that shows here, and who signals later
+        // finds the descriptor silent.
+        let more = self.ring.ready() > 0 || self.ring.has_deferred() || self.ring.is_stuck();
+        more || !self.reports.is_empty()
+    }
+
+    fn holds_back(&self) -> bool {
+        !self.quiet.is_empty()
     }
 
     fn wait(&mut self, until: Option<Instant>, handle: &mut dyn FnMut(Event<'_>)) {
+        self.looked = true;
         let mut reported = self.deliver(handle);
         loop {
             let mut rest = None;

@@ -165,6 +165,12 @@ impl Ring {
         Ok(())
     }
 
+    /// The kernel writes to this eventfd when it has work for the next [`Self::enter`], and when a
+    /// completion is there.
+    pub(super) fn register_signal(&self, event: RawFd) -> io::Result<()> {
+        self.submitter.register_eventfd(event)
+    }
+
     /// Registers a socket's descriptor under `slot`, if there is room for it.
     pub(super) fn register(&self, slot: u32, descriptor: RawFd) -> Target {
         let done =
@@ -280,6 +286,12 @@ impl Ring {
     /// say about it is in the queue.
     pub(super) fn is_settled(&mut self) -> bool {
         !self.has_queued() && !self.submission().cq_overflow()
+    }
+
+    /// Whether an operation is left that the last [`Self::enter`] could not submit, so that there
+    /// has to be another one.
+    pub(super) fn is_stuck(&mut self) -> bool {
+        !self.backlog.is_empty() || self.submits_itself() && !self.submission().is_empty()
     }
 
     /// Completions that are there.
