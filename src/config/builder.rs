@@ -14,7 +14,7 @@ use super::error::ConfigError;
 use super::keys::{self, Lookup};
 use super::origin::{Origin, Origins};
 use super::properties::FileProperty;
-use super::settings::{Acks, DriverChoice, MetadataRecovery, Settings, ZeroCopy};
+use super::settings::{Acks, DriverChoice, MetadataRecovery, RecordingLevel, Settings, ZeroCopy};
 use super::{properties, validate, value};
 use crate::partitioner::{Partitioner, PartitionerClass, Partitioners};
 
@@ -49,6 +49,9 @@ pub(super) struct Chosen {
     pub(super) rebootstrap_trigger: Option<Duration>,
     pub(super) partitioner: Option<PartitionerClass>,
     pub(super) partitioners: Partitioners,
+    pub(super) metrics_samples: Option<i64>,
+    pub(super) metrics_window: Option<Duration>,
+    pub(super) metrics_level: Option<RecordingLevel>,
     pub(super) ignore_keys: Option<bool>,
     pub(super) adaptive_partitioning: Option<bool>,
     pub(super) availability_timeout: Option<Duration>,
@@ -281,6 +284,25 @@ impl ConfigBuilder {
         self.set("partitioner.class")
     }
 
+    /// How many windows rates, averages and maxima are made of, the open one included; at least 1
+    /// (`metrics.num.samples`; default 2).
+    pub fn metrics_samples(mut self, windows: usize) -> Self {
+        self.chosen.metrics_samples = long(windows);
+        self.set("metrics.num.samples")
+    }
+
+    /// How long such a window is (`metrics.sample.window.ms`; default 30 s).
+    pub fn metrics_window(mut self, length: Duration) -> Self {
+        self.chosen.metrics_window = Some(length);
+        self.set("metrics.sample.window.ms")
+    }
+
+    /// What is measured (`metrics.recording.level`; default [`RecordingLevel::Info`]).
+    pub fn metrics_level(mut self, level: RecordingLevel) -> Self {
+        self.chosen.metrics_level = Some(level);
+        self.set("metrics.recording.level")
+    }
+
     /// A partitioner of your own, for every topic that has none by
     /// [`topic_partitioner`](Self::topic_partitioner). It comes before
     /// [`partitioner_class`](Self::partitioner_class); there is no property for it.
@@ -501,6 +523,12 @@ impl Chosen {
             "partitioner.rack.aware" => {
                 self.rack_aware = Some(value::boolean("partitioner.rack.aware", text)?);
             }
+            "metrics.num.samples" => {
+                self.metrics_samples = Some(value::METRICS_SAMPLES.parse(text)?);
+            }
+            "metrics.recording.level" => {
+                self.metrics_level = Some(value::recording_level(text)?);
+            }
             "partitioner.ignore.keys" => {
                 self.ignore_keys = Some(value::boolean("partitioner.ignore.keys", text)?);
             }
@@ -546,6 +574,7 @@ impl Chosen {
                 (value::AVAILABILITY_TIMEOUT, &mut self.availability_timeout)
             }
             "kuring.reserve.max.ms" => (value::RESERVE_MAX, &mut self.reserve_max),
+            "metrics.sample.window.ms" => (value::METRICS_WINDOW, &mut self.metrics_window),
             "metadata.max.age.ms" => (value::METADATA_AGE, &mut self.metadata_age_max),
             "metadata.max.idle.ms" => (value::METADATA_IDLE, &mut self.metadata_idle_max),
             "metadata.recovery.rebootstrap.trigger.ms" => {

@@ -123,6 +123,8 @@ impl Settings {
                 MetadataRecovery::None => "none".to_owned(),
                 MetadataRecovery::Rebootstrap => "rebootstrap".to_owned(),
             },
+            "metrics.num.samples" => self.metrics_samples.to_string(),
+            "metrics.recording.level" => self.metrics_level.to_string(),
             "partitioner.adaptive.partitioning.enable" => self.adaptive_partitioning.to_string(),
             "partitioner.availability.timeout.ms" => {
                 millis(self.availability_timeout.unwrap_or_default())
@@ -163,6 +165,7 @@ impl Settings {
             "metadata.max.age.ms" => self.metadata_age_max,
             "metadata.max.idle.ms" => self.metadata_idle_max,
             "metadata.recovery.rebootstrap.trigger.ms" => self.rebootstrap_trigger,
+            "metrics.sample.window.ms" => self.metrics_window,
             "reconnect.backoff.max.ms" => self.reconnect_backoff.max,
             "reconnect.backoff.ms" => self.reconnect_backoff.base,
             "request.timeout.ms" => self.request_timeout,

@@ -147,7 +147,7 @@ const fn secret(name: &'static str) -> NotYet {
 }
 
 /// Kafka's properties that the builder takes.
-pub(super) const SUPPORTED: [&str; 32] = [
+pub(super) const SUPPORTED: [&str; 35] = [
     "acks",
     "batch.size",
     "bootstrap.servers",
@@ -165,6 +165,9 @@ pub(super) const SUPPORTED: [&str; 32] = [
     "metadata.max.idle.ms",
     "metadata.recovery.rebootstrap.trigger.ms",
     "metadata.recovery.strategy",
+    "metrics.num.samples",
+    "metrics.recording.level",
+    "metrics.sample.window.ms",
     "partitioner.adaptive.partitioning.enable",
     "partitioner.availability.timeout.ms",
     "partitioner.class",
@@ -194,7 +197,7 @@ pub(super) const OURS: [&str; 7] = [
 ];
 
 /// Kafka's properties that this version does not carry out, but for `transactional.id`.
-static NOT_YET: [NotYet; 58] = [
+static NOT_YET: [NotYet; 55] = [
     number("bootstrap.resolve.timeout.ms", "0"),
     text("buffer.memory.allocation.strategy", "full"),
     text("client.dns.lookup", "use_all_dns_ips"),
@@ -206,9 +209,6 @@ static NOT_YET: [NotYet; 58] = [
     NotYet { harmless: Some("false"), ..word("enable.metrics.push", "true") },
     list("interceptor.classes", ""),
     NotYet { harmless: Some("false"), ..word("metadata.cluster.check.enable", "true") },
-    number("metrics.num.samples", "2"),
-    text("metrics.recording.level", "INFO"),
-    number("metrics.sample.window.ms", "30000"),
     secret("sasl.jaas.config"),
     number("sasl.login.connect.timeout.ms", ""),
     number("sasl.login.read.timeout.ms", ""),

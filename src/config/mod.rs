@@ -45,4 +45,6 @@ pub use error::{BootstrapProblem, ConfigError, PropertiesProblem};
 pub use machine::Machine;
 pub use origin::Origin;
 pub use properties::FileProperty;
-pub use settings::{Acks, Backoff, DriverChoice, FOREVER, MetadataRecovery, Settings, ZeroCopy};
+pub use settings::{
+    Acks, Backoff, DriverChoice, FOREVER, MetadataRecovery, RecordingLevel, Settings, ZeroCopy,
+};

@@ -112,6 +112,33 @@ pub enum ZeroCopy {
     Auto,
 }
 
+/// What is measured beside the plain totals (`metrics.recording.level`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecordingLevel {
+    /// `OFF`, which Kafka does not have: totals and rates only. No histograms, and no maxima of
+    /// sizes and times.
+    Off,
+    /// `INFO`: everything. The default.
+    #[default]
+    Info,
+    /// `DEBUG`: the same. Kafka's producer has nothing more on this level either.
+    Debug,
+    /// `TRACE`: the same.
+    Trace,
+}
+
+impl fmt::Display for RecordingLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "OFF",
+            Self::Info => "INFO",
+            Self::Debug => "DEBUG",
+            Self::Trace => "TRACE",
+        })
+    }
+}
+
 /// Every setting of a producer, validated: values in range, cross-checks passed, defaults filled
 /// in.
 ///
@@ -184,6 +211,13 @@ pub struct Settings {
     /// their connections end, and what was in flight is tried again
     /// (`metadata.recovery.rebootstrap.trigger.ms`; default 300 s).
     pub rebootstrap_trigger: Duration,
+    /// How many windows rates, averages and maxima are made of, the open one included; at least 1
+    /// (`metrics.num.samples`; default 2).
+    pub metrics_samples: usize,
+    /// How long such a window is (`metrics.sample.window.ms`; default 30 s).
+    pub metrics_window: Duration,
+    /// What is measured (`metrics.recording.level`; default INFO).
+    pub metrics_level: RecordingLevel,
     /// Where records go that name no partition (`partitioner.class`; default the built-in one).
     pub partitioner: PartitionerClass,
     /// The partitioners that the builder was given.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::cpus::CPU_COUNT_MAX;
 use super::error::ConfigError;
-use super::settings::{Acks, DriverChoice, FOREVER, MetadataRecovery, ZeroCopy};
+use super::settings::{Acks, DriverChoice, FOREVER, MetadataRecovery, RecordingLevel, ZeroCopy};
 use crate::partitioner::PartitionerClass;
 
 /// The largest Java int, in a Java long's place.
@@ -134,6 +134,7 @@ pub(super) const METADATA_IDLE: Millis =
 pub(super) const REBOOTSTRAP: Millis = long_ms("metadata.recovery.rebootstrap.trigger.ms", 300_000);
 pub(super) const AVAILABILITY_TIMEOUT: Millis = long_ms("partitioner.availability.timeout.ms", 0);
 pub(super) const RESERVE_MAX: Millis = int_ms("kuring.reserve.max.ms", 10);
+pub(super) const METRICS_WINDOW: Millis = long_ms("metrics.sample.window.ms", 30_000);
 pub(super) const CONNECTION_IDLE: Millis = long_ms("connections.max.idle.ms", 540_000);
 
 pub(super) const BATCH: Whole = whole("batch.size", 16_384, 0, INT_MAX);
@@ -143,6 +144,7 @@ pub(super) const IN_FLIGHT: Whole = whole("max.in.flight.requests.per.connection
 pub(super) const RETRIES: Whole = whole("retries", INT_MAX, 0, INT_MAX);
 pub(super) const SEND_BUFFER: Whole = whole("send.buffer.bytes", -1, -1, INT_MAX);
 pub(super) const RECEIVE_BUFFER: Whole = whole("receive.buffer.bytes", -1, -1, INT_MAX);
+pub(super) const METRICS_SAMPLES: Whole = whole("metrics.num.samples", 2, 1, INT_MAX);
 pub(super) const SHARDS: Whole = whole("kuring.shards", 1, 1, CPU_COUNT_MAX as i64);
 
 /// `true` or `false`, in any case, as Java reads it.
@@ -180,6 +182,20 @@ pub(super) fn recovery(text: &str) -> Result<MetadataRecovery, ConfigError> {
         word if word.eq_ignore_ascii_case("none") => Ok(MetadataRecovery::None),
         word if word.eq_ignore_ascii_case("rebootstrap") => Ok(MetadataRecovery::Rebootstrap),
         _ => Err(refused("metadata.recovery.strategy", text, "none or rebootstrap")),
+    }
+}
+
+/// `metrics.recording.level`, as Java takes it: case counts. `OFF` is ours.
+pub(super) fn recording_level(text: &str) -> Result<RecordingLevel, ConfigError> {
+    match trim(text) {
+        "OFF" => Ok(RecordingLevel::Off),
+        "INFO" => Ok(RecordingLevel::Info),
+        "DEBUG" => Ok(RecordingLevel::Debug),
+        "TRACE" => Ok(RecordingLevel::Trace),
+        _ => {
+            let accepted = "INFO, DEBUG, TRACE or OFF, in upper case";
+            Err(refused("metrics.recording.level", text, accepted))
+        }
     }
 }
 
@@ -339,6 +355,15 @@ mod tests {
         let refused = driver("io_uring").expect_err("no such driver").to_string();
         assert!(refused.contains("auto, uring, tokio-uring or epoll"), "{refused}");
         assert!(driver("URING").is_err());
+    }
+
+    #[test]
+    fn cfg_7_the_recording_level_is_in_upper_case() {
+        assert_eq!(recording_level(" DEBUG").ok(), Some(RecordingLevel::Debug));
+        assert_eq!(recording_level("OFF").ok(), Some(RecordingLevel::Off));
+        for text in ["", "info", "ALL"] {
+            assert!(recording_level(text).is_err(), "{text:?}");
+        }
     }
 
     #[test]

@@ -57,6 +57,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "error",
             "fork",
             "metadata",
+            "meters", // what calls count that wait
             "metrics",
             "park",
             "partitioner",
@@ -76,13 +77,13 @@ pub(crate) const LAYERS: &[Layer] = &[
             "delivery::completion", // where the verdicts on submitted records go
             "driver",
             "metadata",
-            "metrics", // the counters that it publishes
-            "park",    // wakes, and is never made to wait
+            "meters", // how long it sleeps, and the windows' ends
+            "park",   // wakes, and is never made to wait
             "sender",
             "sync",
         ],
     },
-    Layer { modules: &["metrics"], uses: &["sender::Counters"] },
+    Layer { modules: &["metrics"], uses: &["ids", "meters", "protocol::record_batch"] },
     Layer {
         modules: &["sender"],
         uses: &[
@@ -94,9 +95,12 @@ pub(crate) const LAYERS: &[Layer] = &[
             "error",               // the verdicts it hands out
             "ids",
             "metadata",
+            "meters",
             "protocol",
         ],
     },
+    // What shards count: the sender and the shard write, `metrics` reads.
+    Layer { modules: &["meters"], uses: &["ids"] },
     Layer {
         modules: &["driver"],
         uses: &[
@@ -249,7 +253,8 @@ pub(crate) const HOMES: &[Home] = &[
             "src/driver/",
             "src/fork.rs",
             "src/metadata/",
-            "src/metrics.rs",
+            // One thread writes each number, and no number decides anything: no model needed.
+            "src/meters/",
             "src/partitioner/",
             "src/producer.rs",
             "src/topic.rs",
@@ -320,6 +325,7 @@ pub(crate) const FOREIGN_NAMES: &[&str] = &[
     "EventData",      // rustix, epoll
     "ProcessCPUTime", // rustix, clocks
     "crossbeam_utils",
+    "Info",        // Kafka's `metrics.recording.level=INFO`
     "InvalidData", // std::io::ErrorKind
     "PhantomData", // std::marker
     "StoredData",  // tokio-uring's `OneshotOutputTransform`

@@ -52,6 +52,8 @@ fn the_defaults_are_kafka_s() {
     assert_eq!((defaults.metadata_age_max, defaults.metadata_idle_max), (ms(300_000), ms(300_000)));
     assert_eq!(defaults.metadata_recovery, MetadataRecovery::Rebootstrap);
     assert_eq!(defaults.rebootstrap_trigger, ms(300_000));
+    assert_eq!((defaults.metrics_samples, defaults.metrics_window), (2, ms(30_000)));
+    assert_eq!(defaults.metrics_level, RecordingLevel::Info);
     assert_eq!((defaults.ignore_keys, defaults.adaptive_partitioning), (false, true));
     assert_eq!(defaults.partitioner, PartitionerClass::BuiltIn);
     assert_eq!((defaults.availability_timeout, defaults.rack_aware), (None, false));
@@ -92,6 +94,9 @@ pub(in crate::config) const EVERY: &[(&str, &str)] = &[
     ("metadata.recovery.strategy", "none"),
     ("metadata.recovery.rebootstrap.trigger.ms", "22"),
     ("partitioner.class", "fnv1a"),
+    ("metrics.num.samples", "4"),
+    ("metrics.sample.window.ms", "24"),
+    ("metrics.recording.level", "DEBUG"),
     ("partitioner.ignore.keys", "true"),
     ("partitioner.availability.timeout.ms", "24"),
     ("partitioner.rack.aware", "true"),
@@ -135,6 +140,9 @@ pub(in crate::config) fn every_setter() -> ConfigBuilder {
         .metadata_recovery(MetadataRecovery::None)
         .rebootstrap_trigger(ms(22))
         .partitioner_class(PartitionerClass::Fnv1a)
+        .metrics_samples(4)
+        .metrics_window(ms(24))
+        .metrics_level(RecordingLevel::Debug)
         .ignore_keys(true)
         .adaptive_partitioning(false)
         .availability_timeout(ms(24))
@@ -194,6 +202,9 @@ fn every_setter_reaches_its_own_field() {
         rebootstrap_trigger,
         partitioner,
         partitioners,
+        metrics_samples,
+        metrics_window,
+        metrics_level,
         ignore_keys,
         adaptive_partitioning,
         availability_timeout,
@@ -222,6 +233,8 @@ fn every_setter_reaches_its_own_field() {
     assert_eq!((connection_idle_max, send_buffer, receive_buffer), (None, Some(19), Some(20)));
     assert_eq!((metadata_age_max, metadata_idle_max), (ms(21), ms(6000)));
     assert_eq!((metadata_recovery, rebootstrap_trigger), (MetadataRecovery::None, ms(22)));
+    assert_eq!((metrics_samples, metrics_window), (4, ms(24)));
+    assert_eq!(metrics_level, RecordingLevel::Debug);
     assert_eq!((ignore_keys, adaptive_partitioning), (true, false));
     assert_eq!((partitioner, partitioners), (PartitionerClass::Fnv1a, Partitioners::default()));
     assert_eq!((availability_timeout, rack_aware), (Some(ms(24)), true));

@@ -282,6 +282,11 @@ pub(super) static PROPERTIES: &[Property] = &[
         "Classes that are told about metrics (metrics.context.* too).",
     ),
     row("metrics.num.samples", Int, "2", "How many windows a rate or an average is made from."),
-    row("metrics.recording.level", String, "INFO", "How much is measured: INFO, DEBUG or TRACE."),
+    row(
+        "metrics.recording.level",
+        String,
+        "INFO",
+        "How much is measured: INFO, DEBUG, TRACE, or OFF.",
+    ),
     row("metrics.sample.window.ms", Long, "30000", "How long one such window is."),
 ];
