@@ -130,10 +130,11 @@
 //! - `embedded`: a producer inside somebody else's loop.
 //! - `producer`, `topic`: what users hold.
 //! - `shard`: the loop that joins a sender and a driver, and decides nothing.
-//! - `metrics`: what shards publish.
+//! - `metrics`: what a producer has done, and how fast, out of what its shards count.
 //! - `sender`: what is sent when, what is tried again, and what each record's verdict is.
 //!   `handle_*` is the world telling it, `poll_*` is it telling the world; time and randomness are
 //!   arguments, so it runs the same in a test with a virtual clock.
+//! - `meters`: the counters, windows and histograms of a shard.
 //! - `driver`: sockets in, completions out, no Kafka.
 //! - `accumulator`: the batch rings, the arena, and who waits for memory.
 //! - `metadata`: the snapshot of the cluster.
@@ -174,7 +175,9 @@ mod fork;
 pub mod ids;
 #[doc(hidden)]
 pub mod metadata;
-mod metrics;
+#[doc(hidden)]
+pub mod meters;
+pub mod metrics;
 mod park;
 #[doc(hidden)]
 pub mod partitioner;
@@ -191,7 +194,8 @@ pub mod simulation;
 mod sync;
 mod topic;
 
-pub use config::{Acks, Affinity, ConfigBuilder, ConfigError, DriverChoice, Settings, ZeroCopy};
+pub use config::{Acks, Affinity, ConfigBuilder, ConfigError, DriverChoice, RecordingLevel};
+pub use config::{Settings, ZeroCopy};
 pub use delivery::Delivery;
 pub use delivery::completion::{Completion, Deliveries};
 pub use driver::probe::OpenError;

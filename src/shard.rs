@@ -21,14 +21,14 @@ use rustix::fd::BorrowedFd;
 
 use crate::accumulator::{Accumulator, WakeFn};
 use crate::clock;
-use crate::config::{DriverChoice, Settings, ZeroCopy, pin_current_thread};
+use crate::config::{DriverChoice, RecordingLevel, Settings, ZeroCopy, pin_current_thread};
 use crate::delivery::completion::{Completions, ROUND, Run};
 use crate::driver::dns::Resolver;
 use crate::driver::probe::{self, AnyDriver, Choice, OpenError};
 use crate::driver::uring::UringOptions;
 use crate::driver::{self, Driver, Event, SocketOptions};
 use crate::metadata::Cluster;
-use crate::metrics::Published;
+use crate::meters::{ShardMeters, WindowSpec, nanos};
 use crate::park;
 use crate::sender::{Action, PurgeOrder, Sender, SenderOptions};
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Release};
@@ -125,7 +125,7 @@ pub(crate) fn owner(shards: &Arc<[Arc<Shared>]>) -> usize {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) accumulator: Arc<Accumulator>,
-    pub(crate) published: Published,
+    pub(crate) meters: Arc<ShardMeters>,
     commands: Mutex<Vec<Command>>,
     /// Finished by the end of the thread.
     ended: Arc<Ticket>,
@@ -133,10 +133,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(accumulator: Arc<Accumulator>) -> Arc<Self> {
+    pub(crate) fn new(accumulator: Arc<Accumulator>, windows: WindowSpec) -> Arc<Self> {
         Arc::new(Self {
             accumulator,
-            published: Published::default(),
+            meters: Arc::new(ShardMeters::new(windows)),
             commands: Mutex::default(),
             ended: Ticket::new(1),
             failed: AtomicBool::new(false),
@@ -327,6 +327,11 @@ pub(crate) struct Turn<D> {
     looked_at: Instant,
     /// When callers that wait have to be served again at the latest.
     serve_again_at: Option<u64>,
+    /// When the meters' open window is over.
+    roll_at: u64,
+    /// Since when the driver's wait is a sleep; only if that is measured.
+    asleep_since: Option<Instant>,
+    measures: bool,
 }
 
 impl<D: Driver> Turn<D> {
@@ -345,6 +350,7 @@ impl<D: Driver> Turn<D> {
             settings: start.settings,
             bootstrap: start.bootstrap,
             seed: start.seed,
+            meters: Arc::clone(&shared.meters),
         };
         let accumulator = Arc::clone(&shared.accumulator);
         let sender = Sender::new(options, accumulator, Arc::clone(&start.cluster), now);
@@ -371,6 +377,9 @@ impl<D: Driver> Turn<D> {
             busy_at: now,
             looked_at: now,
             serve_again_at: None,
+            roll_at: 0,
+            asleep_since: None,
+            measures: settings.metrics_level != RecordingLevel::Off,
         }
     }
 
@@ -400,7 +409,7 @@ impl<D: Driver> Turn<D> {
                 sender.reclaim();
             }));
         }
-        self.shared.published.store(&self.sender.counters());
+        self.sender.publish_verdicts();
         let left = self.shared.end();
         self.completions.leave();
         left.into_iter().chain(self.commands.drain(..)).for_each(finish);
@@ -458,6 +467,8 @@ impl<D: Driver> Turn<D> {
         let again = self.driver.hand_over(watched) || until.is_some_and(|until| until <= now);
         let asleep =
             !again && accumulator.fall_asleep(until.map_or(u64::MAX, clock::to_nanos), answers_due);
+        // What the host does with its thread meanwhile is its own affair.
+        self.asleep_since = (asleep && self.measures).then_some(now);
         if asleep { Step::Asleep(until) } else { Step::Again }
     }
 
@@ -480,6 +491,9 @@ impl<D: Driver> Turn<D> {
     fn round(&mut self) -> (bool, Instant) {
         self.shared.accumulator.awake();
         let now = clock::now();
+        self.wake_up(now);
+        let moment = clock::to_nanos(now);
+        self.roll_at = self.shared.meters.turn(moment, self.roll_at);
         if self.sender.in_flight_bytes() > 0 && now > self.looked_at + LATE {
             // The process may have been stopped, or this thread not run: what was answered by now
             // is taken as answered, before anything times out. A receive that was under way brings
@@ -501,7 +515,14 @@ impl<D: Driver> Turn<D> {
             sender.handle_resolved(node as u32, &found.unwrap_or_default(), now);
         });
         self.sender.handle_timeout(now);
-        (self.perform(now), now)
+        (self.perform(now, moment), now)
+    }
+
+    /// The sleep is over, if there was one.
+    fn wake_up(&mut self, now: Instant) {
+        if let Some(since) = self.asleep_since.take() {
+            self.shared.meters.own.sleep_nanos.add(nanos(now.saturating_duration_since(since)));
+        }
     }
 
     fn handle_commands(&mut self, now: Instant) {
@@ -536,8 +557,8 @@ impl<D: Driver> Turn<D> {
     }
 
     /// Carries out what the sender decided: first what goes on the wire, then the verdicts, then
-    /// what waits for them. True at the end of a close.
-    fn perform(&mut self, now: Instant) -> bool {
+    /// what waits for them. True at the end of a close. `moment` is `now` as atomics hold it.
+    fn perform(&mut self, now: Instant, moment: u64) -> bool {
         while let Some(action) = self.sender.poll_action() {
             match action {
                 Action::Connect { connection, address } => {
@@ -560,9 +581,9 @@ impl<D: Driver> Turn<D> {
         // Before the counters: who sees a record acknowledged finds its memory handed on.
         let accumulator = &self.shared.accumulator;
         let in_flight_bytes = self.sender.in_flight_bytes();
-        self.serve_again_at = accumulator.serve_waiters(in_flight_bytes, clock::to_nanos(now));
+        self.serve_again_at = accumulator.serve_waiters(in_flight_bytes, moment);
         // Before the tickets: who waited for a flush finds its records counted.
-        self.shared.published.store(&self.sender.counters());
+        self.sender.publish_verdicts();
         let mut closed = false;
         for action in self.later.drain(..) {
             match action {
@@ -628,6 +649,7 @@ impl<D: Driver> Turn<D> {
                 .shared
                 .accumulator
                 .fall_asleep(until.map_or(u64::MAX, clock::to_nanos), answers_due);
+        self.asleep_since = (may_sleep && self.measures).then(clock::now);
         self.look(now, if may_sleep { until } else { Some(now) });
     }
 
@@ -652,6 +674,10 @@ impl<D: Driver> Turn<D> {
         });
         // Not `woken_at`: between the look and that reading the process may have been stopped.
         self.looked_at = now;
+        self.shared.meters.own.looks.add(1);
+        if let Some(woken_at) = woken_at {
+            self.wake_up(woken_at);
+        }
         self.busy_at = woken_at.unwrap_or(self.busy_at);
         woken_at.is_some()
     }

@@ -622,12 +622,14 @@ struct MetadataWait<'a> {
     ticket: u64,
     started: Instant,
     deadline: Instant,
+    /// When this wait began, which is not the first of its call, perhaps.
+    since: Instant,
 }
 
 impl<'a> MetadataWait<'a> {
     fn new(topic: &'a Topic, partition: Option<i32>, started: Instant, deadline: Instant) -> Self {
         let ticket = topic.producer.cluster.ticket();
-        Self { topic, partition, ticket, started, deadline }
+        Self { topic, partition, ticket, started, deadline, since: clock::now() }
     }
 
     fn is_known(&self) -> bool {
@@ -674,6 +676,7 @@ impl Drop for MetadataWait<'_> {
         // Not in a fork's copy: the lock may be held for ever.
         if !self.topic.producer.is_copy() {
             self.topic.producer.cluster.leave(self.ticket);
+            self.topic.producer.calls().waited_for_metadata(clock::now() - self.since);
         }
     }
 }
@@ -683,7 +686,7 @@ impl Drop for MetadataWait<'_> {
 enum Wait<'a> {
     No,
     Metadata(MetadataWait<'a>),
-    Memory { shard: usize, cost: u64, ticket: u64 },
+    Memory { shard: usize, cost: u64, ticket: u64, since: Instant },
 }
 
 /// The future of [`Topic::send`]. Needs no runtime. Cancel-safe: dropped before it is ready, it has
@@ -720,7 +723,7 @@ impl Sending<'_> {
                 let accumulator = &topic.producer.shards[shard].accumulator;
                 let ticket = accumulator.waiters.enqueue(cost, clock::to_nanos(deadline));
                 accumulator.nudge();
-                Wait::Memory { shard, cost, ticket }
+                Wait::Memory { shard, cost, ticket, since: clock::now() }
             }
         };
         Ok(())
@@ -734,10 +737,14 @@ impl Sending<'_> {
                 std::task::ready!(wait.poll(context))?;
                 Reserved::default()
             }
-            Wait::Memory { shard, cost, ticket } => {
+            Wait::Memory { shard, cost, ticket, since } => {
                 self.topic.own_process()?;
-                let waiters = &self.topic.producer.shards[*shard].accumulator.waiters;
-                let outcome = std::task::ready!(waiters.poll(*ticket, context));
+                let shared = &self.topic.producer.shards[*shard];
+                let outcome = std::task::ready!(shared.accumulator.waiters.poll(*ticket, context));
+                if *cost > 0 {
+                    let in_vain = outcome == Waited::TimedOut;
+                    shared.meters.calls.waited_for_memory(clock::now() - *since, in_vain);
+                }
                 let reserved = Reserved { shard: *shard, bytes: *cost, paced: false };
                 self.wait = Wait::No;
                 match outcome {

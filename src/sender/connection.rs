@@ -11,6 +11,7 @@ use super::timers::Timer;
 use super::{Action, Sender};
 use crate::accumulator::frame::{Frame, Part};
 use crate::ids::ConnectionId;
+use crate::meters::nanos;
 use crate::protocol::api::{ApiKey, RequestHeader, negotiate, split_response};
 use crate::protocol::api_versions;
 use crate::protocol::error_code::ErrorCode;
@@ -103,7 +104,8 @@ impl Sender {
         if !matches!(self.nodes[index as usize].link, Link::Connecting(_)) {
             return;
         }
-        self.counters.connections += 1;
+        self.meters.own.connections.add(1);
+        self.nodes[index as usize].meters.connected.set(1);
         self.nodes[index as usize].link = Link::Greeting;
         self.nodes[index as usize].greet_with = None;
         self.greet(index, ApiKey::ApiVersions.versions().max, now);
@@ -185,6 +187,7 @@ impl Sender {
         }
         self.greet_again(index, now);
         let node = &mut self.nodes[index as usize];
+        node.meters.counts.operations.add(1);
         if node.is_idle() {
             self.arm_node(index);
         }
@@ -193,6 +196,8 @@ impl Sender {
         if let Some(request) = silent.and_then(|at| node.in_flight.remove(at)) {
             self.settle_unanswered(&request.entries, now);
             self.keep_entries(request);
+            let node = &self.nodes[index as usize];
+            node.meters.in_flight.set(node.in_flight.len() as u64);
         }
         self.pump(index, now);
     }
@@ -226,6 +231,8 @@ impl Sender {
         if !matches!(node.link, Link::Greeting | Link::Up) {
             return;
         }
+        node.meters.counts.operations.add(1);
+        node.meters.counts.bytes_in.add(bytes.len() as u64);
         let mut reader = std::mem::replace(&mut node.reader, Node::new_reader());
         let fed = reader.feed(bytes, &mut |frame| self.handle_frame(index, frame, now));
         let node = &mut self.nodes[index as usize];
@@ -264,10 +271,17 @@ impl Sender {
         }
         node.used_at = now;
         let Some(mut request) = node.in_flight.pop_front() else { return Ok(()) };
+        node.meters.counts.responses.add(1);
+        node.meters.in_flight.set(node.in_flight.len() as u64);
         let handled = match request.api {
             ApiKey::Produce => {
-                let took = now.saturating_duration_since(request.sent_at);
-                self.counters.request_micros += took.as_micros() as u64;
+                let took = nanos(now.saturating_duration_since(request.sent_at));
+                node.meters.counts.produce_responses.add(1);
+                node.meters.counts.latency_nanos.add(took);
+                if self.measures {
+                    node.meters.counts.latency_nanos_max.raise(took);
+                    node.meters.latency.record(took, 1);
+                }
                 self.handle_produce_answer(&mut request, index, body, now)
                     .map_err(AnswerError::from)
             }
@@ -358,10 +372,15 @@ impl Sender {
         node.throttled_until = None;
         let mut requests = std::mem::take(&mut node.in_flight);
         if !self.closing.is_over() {
-            self.counters.disconnects += 1;
+            self.meters.own.disconnects.add(1);
+            node.meters.counts.disconnects.add(1);
             tracing::info!(broker = node.id.0, host = %node.host, port = node.port, %why,
                 "connection ended");
         }
+        node.meters.counts.lost.add(requests.len() as u64);
+        node.meters.in_flight.set(0);
+        self.meters.own.closed.add(node.meters.connected.get());
+        node.meters.connected.set(0);
         let another_address = matches!(was, Link::Connecting(_)) && !node.addresses.is_empty();
         // Before the batches are lost: what is ready behind them must wait as well (RTY-8).
         self.back_off(index, now);

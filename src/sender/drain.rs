@@ -11,9 +11,11 @@ use crate::accumulator::frame::{Frame, Part};
 use crate::clock;
 use crate::config::Acks;
 use crate::ids::{Sequence, TopicId};
+use crate::meters::nanos;
 use crate::protocol::api::{ApiKey, RequestHeader};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::produce::{ProduceOptions, ProduceRequest};
+use crate::protocol::record_batch::HEADER_BYTES;
 
 /// Bytes that a partition adds to a request beside its batch, topic name excluded, at most.
 const PARTITION_OVERHEAD_BYTES: usize = 64;
@@ -100,12 +102,11 @@ impl Sender {
         entries.sort_unstable_by_key(|entry| self.partitions[entry.partition as usize].topic);
         for entry in &entries {
             self.stamp(entry.batch, index, now);
+            self.count_drained(entry);
         }
         let correlation = self.nodes[index as usize].correlation.allot();
         let frame = self.produce_frame(version, correlation, &entries, batch_bytes);
-        self.counters.requests += 1;
-        self.counters.batches += entries.len() as u64;
-        self.counters.batch_bytes += batch_bytes as u64;
+        self.nodes[index as usize].meters.counts.produce_requests.add(1);
         let ready: usize = entries.len();
         self.taken(index);
         let request = Request {
@@ -129,9 +130,15 @@ impl Sender {
 
     /// Hands a request to the driver.
     pub(super) fn hand_over(&mut self, index: u32, request: Request, frame: Frame, now: Instant) {
-        self.counters.bytes_out += frame.len() as u64;
         let node = &mut self.nodes[index as usize];
         node.in_flight.push_back(request);
+        let (meters, bytes) = (&node.meters, frame.len() as u64);
+        meters.counts.requests.add(1);
+        meters.counts.bytes_out.add(bytes);
+        meters.in_flight.set(node.in_flight.len() as u64);
+        if self.measures {
+            meters.counts.request_bytes_max.raise(bytes);
+        }
         node.writing = true;
         node.used_at = now;
         let connection = node.connection(index);
@@ -228,11 +235,36 @@ impl Sender {
         }
         if state.attempts == 0 && state.piece.is_none() {
             let opened = clock::from_nanos(state.sealed.opened_at);
-            let queued = now.saturating_duration_since(opened);
-            self.counters.queue_micros += queued.as_micros() as u64;
-            self.counters.records += u64::from(state.sealed.records);
+            let queued = nanos(now.saturating_duration_since(opened));
+            let own = &self.meters.own;
+            own.queue_nanos.add(queued);
+            own.queued.add(1);
+            if self.measures {
+                own.queue_nanos_max.raise(queued);
+                self.meters.queue_time.record(queued, 1);
+            }
+            partition.topic_meters.counts.records.add(u64::from(state.sealed.records));
+            partition.meters.records.add(u64::from(state.sealed.records));
         }
         self.accumulator.stamp(&state.sealed, partition.identity, state.sequence);
+    }
+
+    /// A batch goes into a request, for the first time or again.
+    fn count_drained(&self, entry: &Entry) {
+        let partition = &self.partitions[entry.partition as usize];
+        let sealed = &self.batches.get(entry.batch).sealed;
+        let (bytes, topic) = (u64::from(sealed.bytes), &partition.topic_meters.counts);
+        topic.batches.add(1);
+        topic.drained.add(u64::from(sealed.records));
+        topic.batch_bytes.add(bytes);
+        topic.plain_bytes.add(bytes);
+        partition.meters.batch_bytes.add(bytes);
+        if self.measures {
+            let own = &self.meters.own;
+            own.batch_bytes_max.raise(bytes);
+            let records_bytes = bytes.saturating_sub(HEADER_BYTES as u64);
+            own.record_bytes_max.raise(records_bytes / u64::from(sealed.records.max(1)));
+        }
     }
 
     /// The request around its batches: in the arena itself for one batch, a gather list for more.

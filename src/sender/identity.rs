@@ -163,5 +163,6 @@ impl Sender {
             // Asked for in the next turn: a request may be on its way out just now.
             self.timers.arm(&mut self.identity.armed, Timer::Identity, now);
         }
+        self.meters.own.epoch_bumps.add(1);
     }
 }

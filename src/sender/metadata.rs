@@ -204,7 +204,8 @@ impl Sender {
             self.metadata_failed(now);
             return Ok(());
         };
-        self.counters.metadata_updates += 1;
+        self.meters.own.metadata_updates.add(1);
+        self.meters.metadata_at.set(clock::to_nanos(now));
         let task = &mut self.metadata;
         task.asked = false;
         task.updated_at = Some(now);
@@ -299,7 +300,8 @@ impl Sender {
             let Some(&index) = self.node_of.get(&broker.id) else {
                 self.node_of.insert(broker.id, self.nodes.len() as u32);
                 let host = Arc::clone(&broker.host);
-                self.nodes.push(Node::new(broker.id, host, broker.port, now));
+                let meters = self.meters.node(broker.id);
+                self.nodes.push(Node::new(broker.id, host, broker.port, meters, now));
                 continue;
             };
             let node = &mut self.nodes[index as usize];

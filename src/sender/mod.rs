@@ -55,11 +55,12 @@ use crate::accumulator::Accumulator;
 use crate::accumulator::batch_ring::{BatchRing, Head, Reservations};
 use crate::accumulator::frame::Frame;
 use crate::clock;
-use crate::config::Settings;
+use crate::config::{RecordingLevel, Settings};
 use crate::delivery::{CellIndex, Span};
 use crate::error::SendError;
 use crate::ids::{BrokerId, ConnectionId, TopicId};
 use crate::metadata::{Cluster, Snapshot};
+use crate::meters::ShardMeters;
 use crate::protocol::error_code::ErrorCode;
 
 /// How long the sender waits before it looks again at a ring in which a writer is between two
@@ -165,41 +166,18 @@ pub enum Outcome {
     FailedEach(Vec<(u32, SendError)>),
 }
 
-/// What a sender has done so far.
+/// Verdicts given so far. Published apart from the other counts, once a turn: who sees a record
+/// acknowledged finds its memory handed on.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Counters {
-    /// Produce requests.
-    pub requests: u64,
-    /// Batches in them, retries included.
-    pub batches: u64,
-    /// Bytes of the batches in them.
-    pub batch_bytes: u64,
-    /// Records in them.
-    pub records: u64,
-    /// All bytes handed to sockets.
-    pub bytes_out: u64,
-    /// Batches sent again.
-    pub retries: u64,
-    /// Batches that were too large for the broker and were split (SPL-9).
-    pub splits: u64,
+struct Counters {
     /// Records acknowledged.
-    pub acknowledged: u64,
+    acknowledged: u64,
     /// Records that failed and were certainly not written.
-    pub failed: u64,
+    failed: u64,
     /// Records that failed and may have been written.
-    pub possibly_written: u64,
+    possibly_written: u64,
     /// Of `failed`, those that were never handed to a socket.
-    pub never_sent: u64,
-    /// Connections made.
-    pub connections: u64,
-    /// Connections lost or failed.
-    pub disconnects: u64,
-    /// Sum of the produce requests' times to their answer, microseconds.
-    pub request_micros: u64,
-    /// Sum of the batches' times from opening to the first drain, microseconds.
-    pub queue_micros: u64,
-    /// Metadata updates.
-    pub metadata_updates: u64,
+    never_sent: u64,
 }
 
 /// What a sender needs to know at its start.
@@ -211,6 +189,8 @@ pub struct SenderOptions {
     pub bootstrap: Vec<(Arc<str>, u16, Vec<SocketAddr>)>,
     /// Seed of the random source.
     pub seed: u64,
+    /// Where it counts what it does.
+    pub meters: Arc<ShardMeters>,
 }
 
 /// One shard's decisions. See the module head.
@@ -248,6 +228,9 @@ pub struct Sender {
     actions: VecDeque<Action>,
     verdicts: VecDeque<Verdict>,
     counters: Counters,
+    meters: Arc<ShardMeters>,
+    /// Whether histograms and maxima are kept.
+    measures: bool,
     /// Bytes of the memory that unanswered requests hold.
     in_flight_bytes: u64,
     /// Spare memory, so that the steady state allocates nothing.
@@ -291,6 +274,8 @@ impl Sender {
             actions: VecDeque::with_capacity(ROUND),
             verdicts: VecDeque::with_capacity(ROUND),
             counters: Counters::default(),
+            meters: options.meters,
+            measures: options.settings.metrics_level != RecordingLevel::Off,
             in_flight_bytes: 0,
             spare_frames: Vec::new(),
             spare_entries: Vec::new(),
@@ -298,7 +283,8 @@ impl Sender {
             settings: options.settings,
         };
         for ((host, port, addresses), number) in options.bootstrap.into_iter().zip(1..) {
-            let mut node = Node::new(BrokerId(-number), host, port, now);
+            let id = BrokerId(-number);
+            let mut node = Node::new(id, host, port, sender.meters.node(id), now);
             node.addresses = addresses.into();
             sender.node_of.insert(node.id, sender.nodes.len() as u32);
             sender.nodes.push(node);
@@ -328,7 +314,8 @@ impl Sender {
             let next = self.topics.len() as u32;
             let topic = *self.topics.entry(Arc::clone(ring.topic())).or_insert(next);
             let entry = self.cluster.entry(ring.topic());
-            self.partitions.push(Partition::new(ring, entry, topic));
+            let meters = self.meters.topic(ring.topic(), ring.partition());
+            self.partitions.push(Partition::new(ring, entry, topic, meters));
             self.route(self.partitions.len() as u32 - 1);
         }
     }
@@ -549,8 +536,12 @@ impl Sender {
         self.in_flight_bytes
     }
 
-    /// What was done so far.
-    pub fn counters(&self) -> Counters {
-        self.counters
+    /// Tells the readers of the meters which verdicts were given. Everything else they know.
+    pub fn publish_verdicts(&self) {
+        let (own, counters) = (&self.meters.own, &self.counters);
+        own.acknowledged.set(counters.acknowledged);
+        own.failed.set(counters.failed);
+        own.possibly_written.set(counters.possibly_written);
+        own.never_sent.set(counters.never_sent);
     }
 }

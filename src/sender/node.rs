@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::timers::Armed;
 use crate::ids::{BrokerId, ConnectionId, TopicId};
+use crate::meters::NodeCells;
 use crate::protocol::api::{ApiKey, CorrelationId};
 use crate::protocol::frame::FrameReader;
 
@@ -110,10 +111,17 @@ pub(super) struct Node {
     pub(super) refuses_since: Option<Instant>,
     /// Whether that is too long.
     pub(super) is_blocked: bool,
+    pub(super) meters: Arc<NodeCells>,
 }
 
 impl Node {
-    pub(super) fn new(id: BrokerId, host: Arc<str>, port: u16, now: Instant) -> Self {
+    pub(super) fn new(
+        id: BrokerId,
+        host: Arc<str>,
+        port: u16,
+        meters: Arc<NodeCells>,
+        now: Instant,
+    ) -> Self {
         Self {
             id,
             host,
@@ -138,6 +146,7 @@ impl Node {
             wanted: false,
             refuses_since: None,
             is_blocked: false,
+            meters,
         }
     }
 

@@ -9,6 +9,7 @@ use super::timers::Armed;
 use crate::accumulator::batch_ring::BatchRing;
 use crate::ids::{ProducerIdentity, Sequence, TopicId};
 use crate::metadata::TopicEntry;
+use crate::meters::{PartitionMeters, TopicCells};
 
 /// Where a partition waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,10 +65,18 @@ pub(super) struct Partition {
     /// Whether its ring has an open batch that lingers, and so it is in the sender's list of those.
     pub(super) lingering: bool,
     pub(super) armed: Armed,
+    /// Its topic's, which the topic's other partitions here share.
+    pub(super) topic_meters: Arc<TopicCells>,
+    pub(super) meters: Arc<PartitionMeters>,
 }
 
 impl Partition {
-    pub(super) fn new(ring: Arc<BatchRing>, entry: Arc<TopicEntry>, topic: u32) -> Self {
+    pub(super) fn new(
+        ring: Arc<BatchRing>,
+        entry: Arc<TopicEntry>,
+        topic: u32,
+        (topic_meters, meters): (Arc<TopicCells>, Arc<PartitionMeters>),
+    ) -> Self {
         Self {
             ring,
             entry,
@@ -90,6 +99,8 @@ impl Partition {
             was_incomplete: false,
             lingering: false,
             armed: Armed::default(),
+            topic_meters,
+            meters,
         }
     }
 

@@ -13,6 +13,7 @@ use super::{Outcome, Sender, Verdict};
 use crate::clock;
 use crate::error::SendError;
 use crate::ids::Sequence;
+use crate::meters::nanos;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::produce::{self, PartitionResponse, TopicRef};
 use crate::protocol::wire::WireError;
@@ -64,6 +65,10 @@ impl Sender {
             refresh |= self.handle_answer(&answer, now);
         })?;
         let throttle = u64::try_from(summary.throttle_ms).unwrap_or(0);
+        if throttle > 0 {
+            self.nodes[node as usize].meters.counts.throttle_ms.add(throttle);
+            self.meters.own.throttle_ms_max.raise(throttle);
+        }
         self.throttle(node, throttle, request.version >= 6, now);
         if refresh {
             // LDR-3: also when the answer names the leader.
@@ -111,8 +116,10 @@ impl Sender {
             self.batches.get_mut(batch).set_uncertain();
         }
         match found {
-            Recovery::Success => self.succeed(batch, answer.base_offset, answer.log_append_time),
-            Recovery::Duplicate => self.succeed(batch, -1, -1),
+            Recovery::Success => {
+                self.succeed(batch, answer.base_offset, answer.log_append_time, now);
+            }
+            Recovery::Duplicate => self.succeed(batch, -1, -1, now),
             Recovery::Retry { .. } => self.retry_or_fail(batch, answer.error, message(), now),
             Recovery::OutOfOrder => self.out_of_order(batch, answer, now),
             Recovery::UnknownProducer => self.unknown_producer(batch, answer, now),
@@ -141,7 +148,7 @@ impl Sender {
         batch
     }
 
-    fn succeed(&mut self, batch: u32, base_offset: i64, mut log_append_time: i64) {
+    fn succeed(&mut self, batch: u32, base_offset: i64, mut log_append_time: i64, now: Instant) {
         let state = self.batches.get(batch);
         // A broker that knows a repeated batch answers with that batch's maximum timestamp in the
         // place of the append time, whatever clock the topic has (3.9 and 4.3 do). Java tells it to
@@ -157,7 +164,14 @@ impl Sender {
         partition.probing &= topic_id != partition.topic_id;
         // EXP-6: the late answer of an expired batch changes no verdict.
         if !state.resolved {
-            self.counters.acknowledged += u64::from(state.sealed.records);
+            let records = u64::from(state.sealed.records);
+            self.counters.acknowledged += records;
+            partition.topic_meters.counts.acknowledged.add(records);
+            if self.measures {
+                let opened = clock::from_nanos(state.sealed.opened_at);
+                let took = nanos(now.saturating_duration_since(opened));
+                self.meters.send_to_ack.record(took, records);
+            }
             self.resolve(batch, Outcome::Acknowledged { base_offset, log_append_time });
         }
     }
@@ -186,8 +200,10 @@ impl Sender {
         // RTY-4: a leader that was not asked yet is asked at once.
         state.retry_at = (state.leader_epoch >= partition.leader_epoch).then(|| now + wait);
         state.attempts += 1;
+        let records = u64::from(state.sealed.records);
         partition.requeue(batch, &self.batches);
-        self.counters.retries += 1;
+        self.meters.own.retries.add(1);
+        partition.topic_meters.counts.retried.add(records);
     }
 
     /// A sequence that the broker did not expect: behind a batch that is itself to be sent again it
@@ -285,6 +301,7 @@ impl Sender {
             return;
         }
         let records = u64::from(state.sealed.records);
+        self.partitions[state.partition as usize].topic_meters.counts.failed.add(records);
         if error.possibly_written() {
             self.counters.possibly_written += records;
         } else {
@@ -345,7 +362,7 @@ impl Sender {
     pub(super) fn settle_unanswered(&mut self, entries: &[Entry], now: Instant) {
         for entry in entries {
             let batch = self.leave_flight(entry.batch);
-            self.succeed(batch, -1, -1);
+            self.succeed(batch, -1, -1, now);
             self.settled(entry.partition, batch, now);
         }
     }

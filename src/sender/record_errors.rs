@@ -42,7 +42,9 @@ impl Sender {
     }
 
     fn fail_each(&mut self, batch: u32, errors: Vec<(u32, SendError)>) {
+        let partition = self.batches.get(batch).partition as usize;
         for (records, error) in &errors {
+            self.partitions[partition].topic_meters.counts.failed.add(u64::from(*records));
             let count = match error.possibly_written() {
                 true => &mut self.counters.possibly_written,
                 false => &mut self.counters.failed,

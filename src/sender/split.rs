@@ -129,7 +129,7 @@ impl Sender {
         let cost = self.accumulator.pool().cost(whole.sealed.bytes as usize);
         let mut piece = self.families.join(&whole, cost);
         self.families.grow(piece, pieces.len() as u32);
-        self.counters.splits += 1;
+        self.meters.own.splits.add(1);
         let mut sequence = whole.sequence;
         self.batches.remove(batch);
         let partition = &mut self.partitions[whole.partition as usize];

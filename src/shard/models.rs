@@ -8,6 +8,7 @@ use loom::sync::Notify;
 
 use super::{Command, Finished, Shared, Ticket, finish};
 use crate::accumulator::Accumulator;
+use crate::meters::WindowSpec;
 use crate::park::block_on;
 use crate::sync::{explore, thread};
 
@@ -30,7 +31,7 @@ fn shared() -> (Arc<Shared>, Arc<Notify>) {
     let wakes = Arc::new(Notify::new());
     let wake = Arc::clone(&wakes);
     accumulator.set_wake(Box::new(move || wake.notify()));
-    (Shared::new(accumulator), wakes)
+    (Shared::new(accumulator, WindowSpec::default()), wakes)
 }
 
 fn flush(shared: &Arc<Shared>) -> thread::JoinHandle<()> {

@@ -146,7 +146,8 @@ pub(crate) fn metrics_tell_what_happened(driver: DriverChoice) {
     assert!(metrics.bytes_out > bytes && metrics.connections >= 2 && metrics.shards == 1);
     let expected = driver.to_string();
     assert_eq!(metrics.driver, expected);
-    let named = |name: &str| metrics.iter().find(|metric| metric.1 == name).unwrap().2;
+    let named =
+        |name: &str| metrics.iter().find(|metric| metric.definition.name == name).unwrap().value;
     assert_eq!(named("record-send-total"), 10.0);
     assert_eq!(named("buffer-available-bytes"), named("buffer-total-bytes"));
 }

@@ -212,7 +212,8 @@ fn a_shard_that_does_not_write_the_metadata_acts_on_a_hint_itself_and_tells_the_
     let mut rig = without_metadata(&[1]);
     let settings = Arc::new(config().settings().unwrap());
     let memory = Accumulator::new(settings.buffer_memory, settings.batch_bytes, settings.linger);
-    let options = SenderOptions { settings, bootstrap: Vec::new(), seed: 7 };
+    let options =
+        SenderOptions { settings, bootstrap: Vec::new(), seed: 7, meters: Arc::default() };
     let mut other = Sender::new(options, memory.unwrap(), Arc::clone(&rig.cluster), rig.now);
     other.handle_cluster(rig.now);
     std::mem::swap(&mut rig.sender, &mut other);

@@ -388,7 +388,8 @@ fn a_shard_that_starts_after_the_first_answer_adopts_what_is_published() {
     let rig = Rig::new(config(), &[1, 2]);
     let settings = Arc::new(config().settings().unwrap());
     let memory = Accumulator::new(settings.buffer_memory, settings.batch_bytes, settings.linger);
-    let options = SenderOptions { settings, bootstrap: Vec::new(), seed: 7 };
+    let options =
+        SenderOptions { settings, bootstrap: Vec::new(), seed: 7, meters: Arc::default() };
     let mut late = Sender::new(options, memory.unwrap(), Arc::clone(&rig.cluster), rig.now);
     late.handle_cluster(rig.now);
     assert_eq!(late.snapshot.topic("t").unwrap().partitions.len(), 2);

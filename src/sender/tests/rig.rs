@@ -73,7 +73,7 @@ impl Rig {
         // Through nanoseconds: a time before the process's zero would not come back the same.
         let now = clock::from_nanos(clock::now_nanos());
         let bootstrap = vec![("127.0.0.1".into(), 9001, vec![address_of(1)])];
-        let options = SenderOptions { settings, bootstrap, seed: 7 };
+        let options = SenderOptions { settings, bootstrap, seed: 7, meters: Arc::default() };
         let (memory, known) = (Arc::clone(&accumulator), Arc::clone(&cluster));
         let mut world = World::new(3);
         world.add_topic("t", leaders);
@@ -379,5 +379,35 @@ impl Rig {
         let pool = self.accumulator.pool();
         assert_eq!(pool.available(), pool.total(), "all memory is back");
         assert!(self.sender.batches.unresolved().next().is_none());
+    }
+}
+
+/// What a sender has counted, for tests.
+#[derive(Debug)]
+pub(super) struct Counted {
+    pub(super) records: u64,
+    pub(super) retries: u64,
+    pub(super) splits: u64,
+    pub(super) acknowledged: u64,
+    pub(super) failed: u64,
+    pub(super) possibly_written: u64,
+    pub(super) never_sent: u64,
+}
+
+impl Sender {
+    /// As anyone may read it.
+    pub(super) fn counters(&self) -> Counted {
+        self.publish_verdicts();
+        let read = self.meters.read(0);
+        let own = read.own.total;
+        Counted {
+            records: read.topics.iter().map(|topic| topic.counts.total.records).sum(),
+            retries: own.retries,
+            splits: own.splits,
+            acknowledged: own.acknowledged,
+            failed: own.failed,
+            possibly_written: own.possibly_written,
+            never_sent: own.never_sent,
+        }
     }
 }

@@ -111,14 +111,6 @@ impl ClientArgs {
         }
         Ok(builder)
     }
-
-    /// The id the producer has in the end, for the names of its metrics.
-    pub(super) fn client_id<'a>(&'a self, default: &'a str) -> &'a str {
-        self.properties()
-            .filter(|(key, _)| key == "client.id")
-            .last()
-            .map_or(default, |(_, value)| value)
-    }
 }
 
 #[cfg(test)]

@@ -150,7 +150,7 @@ pub fn run(args: &PerfArgs) -> io::Result<ExitCode> {
     })?;
     println!("{}", outcome.summary());
     if args.print_metrics {
-        print!("\n{}", metrics(&producer, args.client.client_id(CLIENT_ID)));
+        print!("\n{}", metrics(&producer));
     }
     if let Some(path) = &args.json {
         write_json(path, &outcome.json())?;
@@ -189,13 +189,8 @@ fn start_sink(args: &PerfArgs) -> io::Result<SinkHandle> {
     Ok(sink)
 }
 
-fn metrics(producer: &Producer, client_id: &str) -> String {
-    let metrics = producer.metrics();
-    let rows: Vec<_> = metrics
-        .iter()
-        .map(|(group, name, value)| (group.to_string(), name.to_string(), value))
-        .collect();
-    perf::metrics_table(client_id, &rows)
+fn metrics(producer: &Producer) -> String {
+    perf::metrics_table(&producer.metrics())
 }
 
 fn write_json(path: &PathBuf, json: &str) -> io::Result<()> {

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
+use kuring::Metrics;
+
 use super::stats::{Collector, Stats};
 use crate::cpu::CpuTime;
 
@@ -193,11 +195,16 @@ fn kinds(failures: &BTreeMap<&'static str, u64>) -> String {
 }
 
 /// PRF-6: a header, then `group:name:{tags} : value`, sorted, names padded, three decimals.
-pub(crate) fn metrics_table(client_id: &str, metrics: &[(String, String, f64)]) -> String {
-    let mut rows: Vec<_> = metrics
-        .iter()
-        .map(|(group, name, value)| (format!("{group}:{name}:{{client-id={client_id}}}"), value))
-        .collect();
+pub(crate) fn metrics_table(metrics: &Metrics) -> String {
+    let rows = metrics.iter().map(|metric| {
+        let definition = metric.definition;
+        let name = format!("{}:{}:{}", definition.group.name(), definition.name, metric.tags);
+        (name, metric.value)
+    });
+    table(rows.collect())
+}
+
+fn table(mut rows: Vec<(String, f64)>) -> String {
     rows.sort_by(|a, b| a.0.cmp(&b.0));
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(11);
     let mut text = format!("{:width$}   Value\n", "Metric Name");
@@ -240,11 +247,8 @@ mod tests {
 
     #[test]
     fn prf_6_metrics_are_sorted_and_padded_with_three_decimals() {
-        let metrics = [
-            ("producer-metrics".to_owned(), "record-send-total".to_owned(), 12.0),
-            ("producer-metrics".to_owned(), "batch-size-avg".to_owned(), 0.25),
-        ];
-        let text = metrics_table("c", &metrics);
+        let row = |name: &str| format!("producer-metrics:{name}:{{client-id=c}}");
+        let text = table(vec![(row("record-send-total"), 12.0), (row("batch-size-avg"), 0.25)]);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "Metric Name                                        Value");
         assert_eq!(lines[1], "producer-metrics:batch-size-avg:{client-id=c}    : 0.250");
