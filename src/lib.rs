@@ -128,7 +128,7 @@
 //! A folder is a layer, imports point down, and `tests/tidy` holds the table. From top to bottom:
 //!
 //! - `embedded`: a producer inside somebody else's loop.
-//! - `producer`, `topic`: what users hold.
+//! - `producer`, `topic`, `typed`: what users hold.
 //! - `shard`: the loop that joins a sender and a driver, and decides nothing.
 //! - `metrics`: what a producer has done, and how fast, out of what its shards count.
 //! - `sender`: what is sent when, what is tried again, and what each record's verdict is.
@@ -138,6 +138,7 @@
 //! - `driver`: sockets in, completions out, no Kafka.
 //! - `accumulator`: the batch rings, the arena, and who waits for memory.
 //! - `metadata`: the snapshot of the cluster.
+//! - `serializer`: how keys and values become bytes.
 //! - `delivery`, `error`, `record`: what users get and give.
 //! - `protocol`: the wire: bounded reader, encoders, record batches, error codes. Does no I/O.
 //! - `config`, `ids`, `clock`, `park`, `fork`: settings, newtypes, the only clock, blocking on a
@@ -187,12 +188,14 @@ pub mod protocol;
 mod record;
 #[doc(hidden)]
 pub mod sender;
+pub mod serializer;
 mod shard;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub mod simulation;
 mod sync;
 mod topic;
+mod typed;
 
 pub use config::{Acks, Affinity, ConfigBuilder, ConfigError, DriverChoice, RecordingLevel};
 pub use config::{Settings, ZeroCopy};
@@ -209,6 +212,7 @@ pub use producer::{Producer, Purge, StartError, Summary};
 pub use protocol::error_code::ErrorCode;
 pub use record::{Acknowledged, Header, Record, RecordMetadata};
 pub use topic::{Reservation, Sending, Submitting, Topic};
+pub use typed::{TypedRecord, TypedSendError, TypedTopic};
 
 /// The README's example compiles.
 #[cfg(doctest)]

@@ -18,6 +18,7 @@ mod starting;
 #[path = "../support/mod.rs"]
 mod support;
 mod topics;
+mod typed;
 mod verdicts;
 
 use support::rig;
@@ -136,4 +137,11 @@ on_every_driver! {
     starting::net_10_every_address_of_a_name_is_tried,
     starting::a_lost_connection_is_made_again_when_it_is_needed,
     starting::metrics_tell_what_happened,
+    typed::every_way_of_sending_typed_records_arrives,
+    typed::the_bytes_of_a_typed_key_choose_the_partition,
+    typed::none_is_a_null_and_no_value_is_a_tombstone,
+    typed::a_serializer_that_fails_fails_its_record_only,
+    typed::a_serializer_that_panics_leaves_no_hole,
+    typed::a_serializer_may_send_records_itself,
+    typed::what_the_plain_call_refuses_is_told_as_it_is,
 }

@@ -46,7 +46,7 @@ pub(crate) const LAYERS: &[Layer] = &[
     },
     // What users hold. The producer makes topics, and a topic looks into its producer.
     Layer {
-        modules: &["producer", "topic"],
+        modules: &["producer", "topic", "typed"],
         uses: &[
             "accumulator",
             "clock",
@@ -65,6 +65,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "protocol::record_batch", // the exact size of a record, before it is claimed
             "record",
             "sender::PurgeOrder", // what a purge asks of the shards
+            "serializer",
             "shard",
         ],
     },
@@ -128,6 +129,7 @@ pub(crate) const LAYERS: &[Layer] = &[
         ],
     },
     Layer { modules: &["delivery"], uses: &["clock", "error", "fork", "park", "record", "sync"] },
+    Layer { modules: &["serializer"], uses: &[] },
     // A wait with a deadline has to know what time it is.
     Layer { modules: &["park"], uses: &["clock", "sync"] },
     Layer { modules: &["fork"], uses: &[] },

@@ -1,0 +1,376 @@
+//! Records whose keys and values are types: a topic handle with serializers.
+//!
+//! Owns:     nothing but the serializers: a record takes the way of every other one from here.
+//! Thread:   any; serializers run on the thread that sends.
+//! Never:    claims before both parts of a record are bytes, so that a serializer that fails, or
+//!           panics, leaves nothing behind.
+#![forbid(unsafe_code)]
+
+mod scratch;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::delivery::Delivery;
+use crate::error::{SendError, TrySendError};
+use crate::producer::Producer;
+use crate::record::{Header, Record};
+use crate::serializer::{Field, SerializeError, Serializer, Target};
+use crate::topic::{self, Topic};
+use scratch::{Parts, Scratch};
+
+/// A record with a key of type `K` and a value of type `V`, each of which may be missing.
+///
+/// A pair of references is one too: `topic.blocking_send((&key, &value))`.
+#[derive(Debug)]
+pub struct TypedRecord<'a, K: ?Sized, V: ?Sized> {
+    key: Option<&'a K>,
+    value: Option<&'a V>,
+    /// The rest of it.
+    plain: Record<'a>,
+}
+
+impl<K: ?Sized, V: ?Sized> Clone for TypedRecord<'_, K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K: ?Sized, V: ?Sized> Copy for TypedRecord<'_, K, V> {}
+
+impl<K: ?Sized, V: ?Sized> Default for TypedRecord<'_, K, V> {
+    fn default() -> Self {
+        Self { key: None, value: None, plain: Record::new() }
+    }
+}
+
+impl<'a, K: ?Sized, V: ?Sized> From<(&'a K, &'a V)> for TypedRecord<'a, K, V> {
+    fn from((key, value): (&'a K, &'a V)) -> Self {
+        Self::new().key(key).value(value)
+    }
+}
+
+impl<'a, K: ?Sized, V: ?Sized> TypedRecord<'a, K, V> {
+    /// A record without key, value (null), headers, timestamp and partition.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The key; its bytes choose the partition, as [`Record::key`] says.
+    #[must_use]
+    pub fn key(mut self, key: &'a K) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// The value. Without one the record is a tombstone.
+    #[must_use]
+    pub fn value(mut self, value: &'a V) -> Self {
+        self.value = Some(value);
+        self
+    }
+
+    /// As [`Record::headers`].
+    #[must_use]
+    pub fn headers(mut self, headers: &'a [Header<'a>]) -> Self {
+        self.plain = self.plain.headers(headers);
+        self
+    }
+
+    /// As [`Record::timestamp`].
+    #[must_use]
+    pub fn timestamp(mut self, ms: i64) -> Self {
+        self.plain = self.plain.timestamp(ms);
+        self
+    }
+
+    /// As [`Record::partition`].
+    #[must_use]
+    pub fn partition(mut self, partition: i32) -> Self {
+        self.plain = self.plain.partition(partition);
+        self
+    }
+}
+
+/// Why a typed record was not taken. `E` is what the plain call of the same name returns.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TypedSendError<E: std::error::Error + 'static = SendError> {
+    /// A serializer refused the key or the value. Nothing of the record was sent; the others are
+    /// not concerned.
+    #[error("the record's {field} cannot be serialized: {source}")]
+    Serialize {
+        /// Which one.
+        field: Field,
+        /// What the serializer said.
+        source: SerializeError,
+    },
+    /// As the plain call.
+    #[error(transparent)]
+    Send(E),
+}
+
+/// A topic whose keys are `K` and whose values are `V`. Cheap to clone, shared between threads.
+///
+/// Each send serializes the key and the value first, into memory of the calling thread that is used
+/// again: that allocates nothing in the steady state, as far as the serializers do not and a part
+/// is not above 1 MiB (64 KiB in a batch of records). A serializer that panics panics through the
+/// call; nothing was sent then, and everything goes on.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use kuring::serializer::{Double, Text};
+/// use kuring::{Producer, TypedRecord};
+///
+/// let producer = Producer::builder().bootstrap_servers("localhost:9092").build()?;
+/// let prices = producer.typed_topic::<str, f64>("prices", Text, Double);
+/// prices.blocking_send(("gold", &1893.25))?;
+/// prices.blocking_send(TypedRecord::new().key("silver").value(&24.5).partition(3))?;
+/// // A tombstone.
+/// let delivery = prices.blocking_send(TypedRecord::new().key("lead"))?;
+/// println!("{:?}", delivery.wait()?.offset);
+/// # Ok(())
+/// # }
+/// ```
+pub struct TypedTopic<K: ?Sized, V: ?Sized> {
+    topic: Topic,
+    key: Arc<dyn Serializer<K>>,
+    value: Arc<dyn Serializer<V>>,
+}
+
+impl<K: ?Sized, V: ?Sized> Clone for TypedTopic<K, V> {
+    fn clone(&self) -> Self {
+        let (key, value) = (Arc::clone(&self.key), Arc::clone(&self.value));
+        Self { topic: self.topic.clone(), key, value }
+    }
+}
+
+impl<K: ?Sized, V: ?Sized> fmt::Debug for TypedTopic<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TypedTopic").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+impl Producer {
+    /// A handle to a topic that serializes keys and values. Otherwise as [`topic`](Self::topic).
+    #[must_use]
+    pub fn typed_topic<K: ?Sized, V: ?Sized>(
+        &self,
+        name: &str,
+        key: impl Serializer<K> + 'static,
+        value: impl Serializer<V> + 'static,
+    ) -> TypedTopic<K, V> {
+        TypedTopic::new(self.topic(name), key, value)
+    }
+}
+
+impl<K: ?Sized, V: ?Sized> TypedTopic<K, V> {
+    /// A topic with these serializers.
+    #[must_use]
+    pub fn new(
+        topic: Topic,
+        key: impl Serializer<K> + 'static,
+        value: impl Serializer<V> + 'static,
+    ) -> Self {
+        Self { topic, key: Arc::new(key), value: Arc::new(value) }
+    }
+
+    /// The topic, for records that are bytes already.
+    #[must_use]
+    pub fn plain(&self) -> &Topic {
+        &self.topic
+    }
+
+    /// The topic's name.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        self.topic.name()
+    }
+
+    /// Serializes a record and sends it: [`Topic::send`]. Cancel-safe. The serializers run when the
+    /// future is polled first.
+    ///
+    /// # Errors
+    /// Why the record was not taken; it was not written.
+    pub async fn send<'a>(
+        &self,
+        record: impl Into<TypedRecord<'a, K, V>>,
+    ) -> Result<Delivery, TypedSendError>
+    where
+        K: 'a,
+        V: 'a,
+    {
+        let (record, mut scratch) = (record.into(), Scratch::take());
+        let record = self.encode(record, scratch.first())?;
+        self.topic.send(record).await.map_err(TypedSendError::Send)
+    }
+
+    /// Serializes a record and sends it without ever waiting: [`Topic::try_send`].
+    ///
+    /// # Errors
+    /// Why the record was not taken; it was not written.
+    pub fn try_send<'a>(
+        &self,
+        record: impl Into<TypedRecord<'a, K, V>>,
+    ) -> Result<Delivery, TypedSendError<TrySendError>>
+    where
+        K: 'a,
+        V: 'a,
+    {
+        self.with(record.into(), |record| self.topic.try_send(record))
+    }
+
+    /// [`send`](Self::send) for threads without a runtime: [`Topic::blocking_send`].
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn blocking_send<'a>(
+        &self,
+        record: impl Into<TypedRecord<'a, K, V>>,
+    ) -> Result<Delivery, TypedSendError>
+    where
+        K: 'a,
+        V: 'a,
+    {
+        self.with(record.into(), |record| self.topic.blocking_send(record))
+    }
+
+    /// Serializes a record and submits it: [`Topic::submit`]. Cancel-safe. The serializers run when
+    /// the future is polled first.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send): the record was not taken, and has no completion.
+    pub async fn submit<'a>(
+        &self,
+        record: impl Into<TypedRecord<'a, K, V>>,
+        user_data: u64,
+    ) -> Result<(), TypedSendError>
+    where
+        K: 'a,
+        V: 'a,
+    {
+        let (record, mut scratch) = (record.into(), Scratch::take());
+        let record = self.encode(record, scratch.first())?;
+        self.topic.submit(record, user_data).await.map_err(TypedSendError::Send)
+    }
+
+    /// Serializes a record and submits it without ever waiting: [`Topic::try_submit`].
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send): the record was not taken, and has no completion.
+    pub fn try_submit<'a>(
+        &self,
+        record: impl Into<TypedRecord<'a, K, V>>,
+        user_data: u64,
+    ) -> Result<(), TypedSendError<TrySendError>>
+    where
+        K: 'a,
+        V: 'a,
+    {
+        self.with(record.into(), |record| self.topic.try_submit(record, user_data))
+    }
+
+    /// [`submit`](Self::submit) for threads without a runtime: [`Topic::blocking_submit`].
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn blocking_submit<'a>(
+        &self,
+        record: impl Into<TypedRecord<'a, K, V>>,
+        user_data: u64,
+    ) -> Result<(), TypedSendError>
+    where
+        K: 'a,
+        V: 'a,
+    {
+        self.with(record.into(), |record| self.topic.blocking_submit(record, user_data))
+    }
+
+    /// Serializes many records and sends them, several at once: [`Topic::send_batch`]. One that
+    /// cannot be serialized ends the call, when all before it were sent: their deliveries were
+    /// pushed. Go on behind it to send the rest.
+    ///
+    /// # Errors
+    /// Why a record was not taken. The records before it were: as many as deliveries were pushed.
+    pub async fn send_batch(
+        &self,
+        records: &[TypedRecord<'_, K, V>],
+        deliveries: &mut Vec<Delivery>,
+    ) -> Result<(), TypedSendError> {
+        let mut scratch = Scratch::take();
+        for records in records.chunks(scratch::RUN) {
+            let mut plain = [Record::new(); scratch::RUN];
+            let (mut count, mut failed) = (0, None);
+            for (record, parts) in records.iter().zip(scratch.run()) {
+                match self.encode(*record, parts) {
+                    Ok(record) => plain[count] = record,
+                    Err(error) => {
+                        failed = Some(error);
+                        break;
+                    }
+                }
+                count += 1;
+            }
+            let sent = self.topic.send_batch(&plain[..count], deliveries).await;
+            sent.map_err(TypedSendError::Send)?;
+            failed.map_or(Ok(()), Err)?;
+        }
+        Ok(())
+    }
+
+    /// [`send_batch`](Self::send_batch) for threads without a runtime.
+    ///
+    /// # Errors
+    /// As [`send_batch`](Self::send_batch).
+    pub fn blocking_send_batch(
+        &self,
+        records: &[TypedRecord<'_, K, V>],
+        deliveries: &mut Vec<Delivery>,
+    ) -> Result<(), TypedSendError> {
+        let sent = crate::park::block_on(self.send_batch(records, deliveries));
+        sent.unwrap_or_else(|_| Err(TypedSendError::Send(topic::refused())))
+    }
+
+    /// Serializes a record, and hands it to a call that borrows it.
+    fn with<'a, T, E: std::error::Error + 'static>(
+        &self,
+        record: TypedRecord<'a, K, V>,
+        call: impl FnOnce(Record<'_>) -> Result<T, E>,
+    ) -> Result<T, TypedSendError<E>> {
+        let mut scratch = Scratch::take();
+        let record = self.encode(record, scratch.first())?;
+        call(record).map_err(TypedSendError::Send)
+    }
+
+    fn encode<'r, E: std::error::Error + 'static>(
+        &self,
+        record: TypedRecord<'r, K, V>,
+        parts: &'r mut Parts,
+    ) -> Result<Record<'r>, TypedSendError<E>> {
+        let Parts { key, value } = parts;
+        let mut plain = record.plain;
+        plain.key = self.bytes(Field::Key, &*self.key, record.key, key)?;
+        plain.value = self.bytes(Field::Value, &*self.value, record.value, value)?;
+        Ok(plain)
+    }
+
+    /// The bytes of one part, its own or those written to `out`; None for null.
+    fn bytes<'r, T: ?Sized, E: std::error::Error + 'static>(
+        &self,
+        field: Field,
+        serializer: &dyn Serializer<T>,
+        part: Option<&'r T>,
+        out: &'r mut Vec<u8>,
+    ) -> Result<Option<&'r [u8]>, TypedSendError<E>> {
+        let Some(part) = part.filter(|part| !serializer.is_null(part)) else { return Ok(None) };
+        if let Some(bytes) = serializer.borrow(part) {
+            return Ok(Some(bytes));
+        }
+        out.clear();
+        match serializer.serialize(Target::new(self.name(), field), part, out) {
+            Ok(()) => Ok(Some(out)),
+            Err(source) => Err(TypedSendError::Serialize { field, source }),
+        }
+    }
+}
