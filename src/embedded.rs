@@ -34,8 +34,8 @@
 //! another thread has to say (the resolver, a waker of a [`block_on`](Embedded::block_on)). With
 //! epoll it is the set of sockets; with a ring it is an eventfd that the kernel signals, since a
 //! ring's own descriptor does not tell of work that it leaves to the next turn. It may be watched
-//! level-triggered (`poll`, `epoll`) and edge-triggered (tokio's `AsyncFd`); nothing is read from it
-//! but by turns, and once it is watched each turn that looked at a ring takes one system call more
+//! level-triggered (`poll`, `epoll`) and edge-triggered (tokio's `AsyncFd`). Only turns read from
+//! it, and once it is watched each turn that looked at a ring takes one system call more
 //! to do so.
 //!
 //! What this thread itself sends makes nothing readable, and costs no wake-up: it is due at once,
@@ -283,8 +283,8 @@ impl ConfigBuilder {
     /// turns. `kuring.affinity` and `kuring.spin` are ignored: the thread is the caller's.
     ///
     /// # Errors
-    /// As [`build`](Self::build); `kuring.shards` above 1; `kuring.driver=tokio-uring`, which needs a
-    /// thread of its own.
+    /// As [`build`](Self::build); `kuring.shards` above 1; `kuring.driver=tokio-uring`, which needs
+    /// a thread of its own.
     pub fn embedded(self) -> Result<Embedded, StartError> {
         Embedded::start(self.settings()?)
     }

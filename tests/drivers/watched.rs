@@ -49,7 +49,7 @@ impl<D: Driver> Watched<D> {
     /// Whether the descriptor tells of something until then.
     fn is_told(&mut self, until: Option<Instant>) -> bool {
         loop {
-            let rest = until.unwrap_or(now() + PATIENCE).saturating_duration_since(now());
+            let rest = until.unwrap_or_else(|| now() + PATIENCE).saturating_duration_since(now());
             let rest =
                 Timespec { tv_sec: rest.as_secs() as i64, tv_nsec: rest.subsec_nanos().into() };
             let ready = match &self.waits {

@@ -40,7 +40,7 @@ fn bytes_that_are_no_request_end_their_connection_only() {
     for (what, bytes) in &cases {
         let mut client = Client::connect(&sink);
         client.stream.write_all(bytes).unwrap();
-        assert_eq!(client.read_to_close(), [], "{what}");
+        assert!(client.read_to_close().is_empty(), "{what}");
         is_alive(&sink);
     }
     let totals = sink.stop().unwrap().totals;
@@ -84,7 +84,7 @@ fn a_connection_cut_at_any_byte_of_a_request_leaves_the_sink_alone() {
         let mut client = Client::connect(&sink);
         client.stream.write_all(&frame[..cut]).unwrap();
         client.stream.shutdown(std::net::Shutdown::Write).unwrap();
-        assert_eq!(client.read_to_close(), []);
+        assert!(client.read_to_close().is_empty());
     }
     // Only a cut behind the whole batch leaves it counted, and repeats of it are known as such.
     assert_eq!((sink.totals().batches, sink.totals().errors), (1, 0));
