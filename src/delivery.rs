@@ -471,12 +471,14 @@ pub struct Delivery {
 
 /// Set in every [`Delivery`]; cells are far fewer.
 const MARK: NonZeroU64 = NonZeroU64::new(1 << 63).expect("a bit is set");
-const _: () = assert!(CELLS_PER_CHUNK * CHUNKS_MAX < 1 << 31);
+/// What is left of the upper half without it.
+const CELL_MASK: u32 = (1 << 31) - 1;
+const _: () = assert!(CELLS_PER_CHUNK * CHUNKS_MAX <= CELL_MASK as usize);
 
 impl Delivery {
     #[inline]
     fn index(&self) -> CellIndex {
-        CellIndex(((self.place.get() ^ MARK.get()) >> 32) as u32)
+        CellIndex((self.place.get() >> 32) as u32 & CELL_MASK)
     }
 
     #[inline]

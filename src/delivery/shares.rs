@@ -29,50 +29,58 @@ mod held {
 
     use crate::delivery::CellIndex;
 
-    /// The number of a cell, and how many shares of it.
-    struct Shares(Cell<(u32, u32)>);
+    /// No cell: there are fewer.
+    const NONE: u32 = u32::MAX;
 
     thread_local! {
-        static HELD: Shares = const { Shares(Cell::new((0, 0))) };
+        /// The number of a cell, and how many shares of it. These need no end of their own, so that
+        /// nobody asks for each share whether they have come to it.
+        static CELL: Cell<u32> = const { Cell::new(NONE) };
+        static SHARES: Cell<u32> = const { Cell::new(0) };
+        static END: End = const { End };
     }
 
-    impl Drop for Shares {
+    /// Counts what a thread holds when it ends.
+    struct End;
+
+    impl Drop for End {
         fn drop(&mut self) {
-            self.count();
+            hold(NONE, 0);
         }
     }
 
-    impl Shares {
-        fn count(&self) {
-            let (cell, shares) = self.0.replace((0, 0));
-            if shares > 0 {
-                CellIndex(cell).give_up(i64::from(shares));
-            }
+    /// Counts what the thread holds, and goes on with another cell.
+    fn hold(cell: u32, shares: u32) {
+        let (cell, shares) = (CELL.replace(cell), SHARES.replace(shares));
+        if shares > 0 {
+            CellIndex(cell).give_up(i64::from(shares));
         }
     }
 
     /// Gives up one share.
     #[inline]
     pub(in crate::delivery) fn put(index: CellIndex) {
-        let kept = HELD.try_with(|held| {
-            let (cell, shares) = held.0.get();
-            if cell == index.0 {
-                held.0.set((cell, shares + 1));
-            } else {
-                held.count();
-                held.0.set((index.0, 1));
-            }
-        });
-        if kept.is_err() {
-            // The thread is ending.
-            index.give_up(1);
+        if CELL.get() == index.0 {
+            SHARES.set(SHARES.get() + 1);
+        } else {
+            put_anew(index);
+        }
+    }
+
+    /// Gives up the first share of a cell.
+    #[inline(never)]
+    fn put_anew(index: CellIndex) {
+        match END.try_with(|_| ()) {
+            Ok(()) => hold(index.0, 1),
+            // The thread is ending, and counts no more.
+            Err(_) => index.give_up(1),
         }
     }
 
     /// Counts what this thread still holds.
     #[cfg(any(test, feature = "simulation"))]
     pub(in crate::delivery) fn count_held() {
-        HELD.with(Shares::count);
+        hold(NONE, 0);
     }
 }
 
