@@ -43,16 +43,24 @@ impl Partition {
 
     #[inline]
     fn append(&self, value: &[u8]) {
-        let timestamp = self.timestamp;
-        let entry = Entry { key: None, value: Some(value), headers: &[], timestamp };
         // As a topic does: nearly always the open batch takes it.
-        if let Some((delivery, _)) = self.ring.append_to_open(&entry, NoTag) {
-            return drop(delivery);
+        match self.ring.append_to_open(&self.entry(value), NoTag) {
+            Some((delivery, _)) => drop(delivery),
+            None => self.append_anew(value),
         }
-        match self.ring.append(&entry, Memory::Try) {
+    }
+
+    #[inline(never)]
+    fn append_anew(&self, value: &[u8]) {
+        match self.ring.append(&self.entry(value), Memory::Try) {
             Append::Done { delivery, .. } => drop(delivery),
             other => panic!("the ring is emptied before it is full: {other:?}"),
         }
+    }
+
+    #[inline]
+    fn entry<'a>(&self, value: &'a [u8]) -> Entry<'a> {
+        Entry { key: None, value: Some(value), headers: &[], timestamp: self.timestamp }
     }
 
     /// What the shard does with it, without sending: takes each batch and acknowledges it.

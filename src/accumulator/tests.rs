@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::Accumulator;
 use super::batch::SealedBatch;
 use super::batch_ring::{Append, BatchRing, Entry, Head, Memory, SLOTS};
+use crate::delivery::tags::NoTag;
 use crate::delivery::{Delivery, Span};
 use crate::ids::{ProducerIdentity, Sequence};
 use crate::protocol::record_batch::HEADER_BYTES;
@@ -101,6 +102,36 @@ fn records_come_out_in_the_order_in_which_they_went_in() {
     assert_eq!(got, sent);
     assert_eq!(accumulator.pool().available(), accumulator.pool().total());
     assert_eq!(accumulator.unresolved(), 0);
+}
+
+#[test]
+fn the_open_batch_takes_records_of_each_width_in_its_quick_ways() {
+    let accumulator = accumulator(1 << 20, 100_000);
+    let ring = ring(&accumulator);
+    let quick = |entry: &Entry<'_>| ring.append_to_open(entry, NoTag);
+    assert!(quick(&entry(b"nothing is open", 0)).is_none());
+    drop(append(&ring, b"the first one"));
+    let mut sent = vec![(b"the first one".to_vec(), 1000)];
+    let deltas = [0, 1, -1, 63, 64, -64, -65, 8191, -8192, 8192, -8193];
+    for (number, length) in (0..1000).zip([7, 8, 62, 63, 64, 65, 100, 8000].into_iter().cycle()) {
+        let (value, time) = (vec![number as u8; length], 1000 + deltas[number % deltas.len()]);
+        let is_quick = (-8192..8192).contains(&(time - 1000));
+        match quick(&entry(&value, time)) {
+            Some((delivery, bytes)) => {
+                drop(delivery);
+                assert!(is_quick && bytes > length);
+                sent.push((value, time));
+            }
+            None if is_quick => break,
+            None => {}
+        }
+    }
+    assert!(sent.len() > 50, "{}", sent.len());
+    ring.seal_open();
+    assert!(quick(&entry(b"nothing is open", 0)).is_none());
+    let batch = take(&ring);
+    assert!(values(&accumulator, &batch) == sent);
+    retire(&accumulator, &batch);
 }
 
 #[test]

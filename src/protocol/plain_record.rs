@@ -8,9 +8,17 @@
 //! Source:   RBF-5 to RBF-9 of the Java producer; KIP-98.
 #![forbid(unsafe_code)]
 
-use super::varint::{zigzag, zigzag_long};
+use super::varint::zigzag_long;
 
-/// Below this a zig-zag value takes at most two bytes.
+/// A record's attributes, of which none are defined.
+const ATTRIBUTES: u8 = 0;
+/// Zig-zag of -1, the length of a null.
+const NULL: u8 = 1;
+/// Zig-zag of the count of headers.
+const NO_HEADERS: u8 = 0;
+/// Below this a zig-zag value takes one byte.
+const ONE_BYTE: u64 = 1 << 7;
+/// Below this it takes two at most.
 const TWO_BYTES: u64 = 1 << 14;
 /// The numbers in front of a record's content are stored eight bytes at a time, twice, the second
 /// time at byte 5 at the latest. What they overshoot is written afterwards, and is the record's
@@ -19,41 +27,42 @@ const CONTENT_MIN: usize = 7;
 /// With what is beside it, a record's length is below 8 KiB, and twice that takes two bytes.
 const CONTENT_MAX: usize = 8000;
 
-/// Small numbers side by side, as they will lie in memory.
+/// Small numbers side by side, as they will lie in memory: seven bytes at most.
 #[derive(Clone, Copy)]
 struct Packed {
     bits: u64,
-    /// Bits in use, a multiple of eight.
-    width: u32,
+    bytes: usize,
 }
 
 impl Packed {
-    /// A zig-zag value below [`TWO_BYTES`].
+    const NOTHING: Self = Self { bits: 0, bytes: 0 };
+
+    /// With one more byte in front.
     #[inline(always)]
-    fn new(value: u64) -> Self {
+    fn behind_byte(self, byte: u8) -> Self {
+        Self { bits: u64::from(byte) | self.bits << 8, bytes: 1 + self.bytes }
+    }
+
+    /// With a zig-zag value in front; None if that takes more than two bytes.
+    #[inline(always)]
+    fn behind(self, value: u64) -> Option<Self> {
         // The same way for nearly all records of a batch: a branch that is foreseen costs least.
-        if value < 0x80 {
-            return Self { bits: value, width: 8 };
+        if value < ONE_BYTE {
+            return Some(Self { bits: value | self.bits << 8, bytes: 1 + self.bytes });
         }
-        Self { bits: value & 0x7f | 0x80 | (value >> 7) << 8, width: 16 }
-    }
-
-    /// With another one behind it; both together take at most seven bytes.
-    #[inline(always)]
-    fn and(self, next: Self) -> Self {
-        Self { bits: self.bits | next.bits << self.width, width: self.width + next.width }
-    }
-
-    #[inline(always)]
-    fn bytes(self) -> usize {
-        self.width as usize / 8
+        if value >= TWO_BYTES {
+            return None;
+        }
+        // What is above the lowest seven bits, added once more, has moved up by one.
+        let spread = value + (value & !0x7f) | 0x80;
+        Some(Self { bits: spread | self.bits << 16, bytes: 2 + self.bytes })
     }
 }
 
 /// Zig-zag of a field's length; null is -1.
 #[inline(always)]
 fn length(field: Option<&[u8]>) -> u64 {
-    field.map_or(1, |content| (content.len() as u64) << 1)
+    field.map_or(u64::from(NULL), |content| (content.len() as u64) << 1)
 }
 
 /// The numbers of a record, packed before its place is claimed, because their widths are a part of
@@ -70,28 +79,52 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan for a record without headers; None when some number needs more than two bytes, or
-    /// the record is so small that the stores would reach beyond it.
+    /// The plan for a record without headers that came soon after the first one of its batch. None
+    /// when the time between them needs more than one byte ([`new_late`](Self::new_late)) or
+    /// another number more than two, or the record is so small that the stores would reach beyond.
     #[inline(always)]
     pub fn new(ordinal: u32, delta: i64, key: Option<&[u8]>, value: Option<&[u8]>) -> Option<Self> {
-        let (place, time) = (u64::from(zigzag(ordinal as i32)), zigzag_long(delta));
-        let content = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
-        if !(CONTENT_MIN..=CONTENT_MAX).contains(&content) || time | place >= TWO_BYTES {
+        let time = zigzag_long(delta);
+        if time >= ONE_BYTE {
             return None;
         }
-        let (time, place) = (Packed::new(time), Packed::new(place));
-        let (key_length, value_length) = (Packed::new(length(key)), Packed::new(length(value)));
-        // Attributes, and the count of no headers: a byte each.
-        let bits = 16 + time.width + place.width + key_length.width + value_length.width;
-        let body = bits as usize / 8 + content;
-        let prefix = Packed::new((body as u64) << 1);
-        let attributes = Packed { bits: 0, width: 8 };
-        let front = prefix.and(attributes).and(time);
-        let mut rest = place.and(key_length);
-        if key.is_none() {
-            rest = rest.and(value_length);
+        Self::around(Packed { bits: time, bytes: 1 }, ordinal, key, value)
+    }
+
+    /// [`new`](Self::new) for times of one byte or two.
+    #[inline(always)]
+    pub fn new_late(
+        ordinal: u32,
+        delta: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> Option<Self> {
+        Self::around(Packed::NOTHING.behind(zigzag_long(delta))?, ordinal, key, value)
+    }
+
+    #[inline(always)]
+    fn around(
+        time: Packed,
+        ordinal: u32,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> Option<Self> {
+        let content = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        if !(CONTENT_MIN..=CONTENT_MAX).contains(&content) {
+            return None;
         }
-        Some(Self { front, rest, value_length, bytes: prefix.bytes() + body })
+        let value_length = Packed::NOTHING.behind(length(value))?;
+        let (fields, beside) = match key {
+            Some(_) => (Packed::NOTHING.behind(length(key))?, value_length.bytes),
+            None => (value_length.behind_byte(NULL), 0),
+        };
+        let rest = fields.behind(u64::from(ordinal) << 1)?;
+        let front = time.behind_byte(ATTRIBUTES);
+        // And the count of no headers, a byte.
+        let body = front.bytes + rest.bytes + beside + content + 1;
+        let front = front.behind((body as u64) << 1)?;
+        let bytes = front.bytes + rest.bytes + beside + content + 1;
+        Some(Self { front, rest, value_length, bytes })
     }
 
     /// How many bytes the record takes:
@@ -108,23 +141,23 @@ impl Plan {
     #[inline(always)]
     pub fn write(self, out: &mut [u8], key: Option<&[u8]>, value: Option<&[u8]>) {
         out[..8].copy_from_slice(&self.front.bits.to_le_bytes());
-        let mut at = self.front.bytes();
+        let mut at = self.front.bytes;
         out[at..at + 8].copy_from_slice(&self.rest.bits.to_le_bytes());
-        at += self.rest.bytes();
+        at += self.rest.bytes;
         if let Some(key) = key {
             out[at..at + key.len()].copy_from_slice(key);
             at += key.len();
             out[at] = self.value_length.bits as u8;
-            if self.value_length.width > 8 {
+            if self.value_length.bytes > 1 {
                 out[at + 1] = (self.value_length.bits >> 8) as u8;
             }
-            at += self.value_length.bytes();
+            at += self.value_length.bytes;
         }
         let value = value.unwrap_or_default();
         out[at..at + value.len()].copy_from_slice(value);
         at += value.len();
         assert!(at + 1 == out.len(), "a record has another size than was claimed for it");
-        out[at] = 0;
+        out[at] = NO_HEADERS;
     }
 }
 
@@ -150,29 +183,39 @@ mod tests {
                 let bytes = record_bytes(ordinal, delta, *key, *value, &[]);
                 let key = key.map(|length| &content[..length]);
                 let value = value.map(|length| &content[content.len() - length..]);
-                let Some(plan) = Plan::new(ordinal, delta, key, value) else { continue };
-                planned += 1;
-                assert_eq!(plan.bytes(), bytes);
-                let (mut quick, mut known) = (vec![0xee; bytes], vec![0xdd; bytes]);
-                plan.write(&mut quick, key, value);
+                let mut known = vec![0xdd; bytes];
                 encode_record(&mut known, ordinal, delta, key, value, &[]);
-                assert!(quick == known, "{ordinal} {delta} {bytes}");
+                let soon = Plan::new(ordinal, delta, key, value);
+                let late = Plan::new_late(ordinal, delta, key, value);
+                assert_eq!(soon.is_some(), late.is_some() && (-64..64).contains(&delta));
+                for plan in soon.into_iter().chain(late) {
+                    planned += 1;
+                    assert_eq!(plan.bytes(), bytes);
+                    let mut quick = vec![0xee; bytes];
+                    plan.write(&mut quick, key, value);
+                    assert!(quick == known, "{ordinal} {delta} {bytes}");
+                }
             }
         }
-        assert!(planned > 8_000, "most of these are plain: {planned}");
+        assert!(planned > 12_000, "most of these are plain: {planned}");
     }
 
     #[test]
     fn records_with_large_numbers_and_tiny_ones_are_not_planned() {
         let value = |bytes: usize| Some(&[7; 9000][..bytes]);
-        assert!(Plan::new(0, 0, None, value(CONTENT_MIN)).is_some());
-        assert!(Plan::new(0, 0, None, value(CONTENT_MIN - 1)).is_none());
-        assert!(Plan::new(0, 0, None, value(CONTENT_MAX)).is_some());
-        assert!(Plan::new(0, 0, None, value(CONTENT_MAX + 1)).is_none());
-        assert!(Plan::new(8191, 8191, None, value(10)).is_some());
-        assert!(Plan::new(8192, 0, None, value(10)).is_none());
-        assert!(Plan::new(0, 8192, None, value(10)).is_none());
-        assert!(Plan::new(0, i64::MIN, None, value(10)).is_none());
+        for plan in [Plan::new, Plan::new_late] {
+            assert!(plan(0, 0, None, value(CONTENT_MIN)).is_some());
+            assert!(plan(0, 0, None, value(CONTENT_MIN - 1)).is_none());
+            assert!(plan(0, 0, None, value(CONTENT_MAX)).is_some());
+            assert!(plan(0, 0, None, value(CONTENT_MAX + 1)).is_none());
+            assert!(plan(8191, 63, None, value(10)).is_some());
+            assert!(plan(8192, 0, None, value(10)).is_none());
+            assert!(plan(u32::MAX, 0, None, value(10)).is_none());
+            assert!(plan(0, 8192, None, value(10)).is_none());
+            assert!(plan(0, i64::MIN, None, value(10)).is_none());
+        }
+        assert!(Plan::new(0, 64, None, value(10)).is_none());
+        assert!(Plan::new_late(0, 8191, None, value(10)).is_some());
     }
 
     #[test]

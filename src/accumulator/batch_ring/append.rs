@@ -4,8 +4,8 @@
 //! Never:    allocates, blocks, or runs user code between claim and commit.
 #![forbid(unsafe_code)]
 
-use super::super::batch::Claim;
-use super::entry::{Any, Encoding, Plain};
+use super::super::batch::{Batch, Claim};
+use super::entry::{Any, Encoding, Late, Plain};
 use super::open::Opened;
 use super::{
     BatchRing, CLOSED, COUNT_MAX, COUNT_ONE, Entry, SEALED, SLOTS, batch_of, count_of,
@@ -71,7 +71,21 @@ impl BatchRing {
     #[inline(always)]
     pub fn append_to_open<T: Tag>(&self, entry: &Entry<'_>, tag: T) -> Option<(Delivery, usize)> {
         debug_assert!(entry.headers.is_empty(), "plain records have none");
-        self.claim(self.word.load(Acquire), entry, Plain, tag).ok()
+        match self.claim(self.word.load(Acquire), entry, Plain, tag) {
+            Ok(appended) => Some(appended),
+            Err(Passed::Unfit) => {
+                // Not `entry`, for which the usual way would need the record in memory.
+                let Entry { key, value, timestamp, .. } = *entry;
+                self.append_late_to_open(&Entry { key, value, headers: &[], timestamp }, tag)
+            }
+            Err(_) => None,
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn append_late_to_open<T: Tag>(&self, entry: &Entry<'_>, tag: T) -> Option<(Delivery, usize)> {
+        self.claim(self.word.load(Acquire), entry, Late, tag).ok()
     }
 
     /// Appends one record. Lock-free; runs on the calling thread; allocates nothing, except for a
@@ -124,29 +138,34 @@ impl BatchRing {
         }
         let slot = &self.slots[generation_of(word) as usize % SLOTS];
         let seen = slot.load(Acquire);
-        let batch = &self.accumulator.batches[batch_of(seen).ok_or(Passed::Moved)? as usize];
+        // Of an empty slot this is above every batch's number.
+        let index = (seen as u32).wrapping_sub(1);
+        let batch = self.accumulator.batches.get(index as usize).ok_or(Passed::Moved)?;
         let base_timestamp = batch.base_timestamp.load(Relaxed);
-        let (ordinal, offset) = (count_of(word), offset_of(word));
+        let ordinal = count_of(word);
         let delta = entry.timestamp.wrapping_sub(base_timestamp);
         let (plan, bytes) = encoding.plan(entry, ordinal, delta).ok_or(Passed::Unfit)?;
-        if offset + bytes > self.accumulator.batch_limit || ordinal == COUNT_MAX {
+        if offset_of(word) + bytes > self.accumulator.batch_limit || ordinal == COUNT_MAX {
             return Err(Passed::Full);
         }
         tag.reserve(|| batch.cell(), ordinal);
         let claimed = word + COUNT_ONE + bytes as u64;
         // Acquire on success: the claimed range is ours after everything that was before it.
         let claim = self.word.compare_exchange(word, claimed, Acquire, Relaxed);
-        claim.map_err(|_| Passed::Moved)?;
+        // The same word, which need not be kept meanwhile.
+        let word = claim.map_err(|_| Passed::Moved)?;
+        let (ordinal, offset) = (count_of(word), offset_of(word));
         let now = slot.load(Acquire);
-        let index = batch_of(now).expect("a batch with an open claim stays in its slot");
-        let claim = Claim { batch: index, offset, bytes };
         if now != seen {
-            return Ok((self.write_rebased(claim, entry, ordinal, delta, tag), bytes));
+            // Not `*entry`, for which the usual way would need the record in memory.
+            let Entry { key, value, headers, timestamp } = *entry;
+            let entry = Entry { key, value, headers, timestamp };
+            let rebased = self.write_rebased((now, offset, bytes), &entry, ordinal, delta, tag);
+            return Ok((rebased, bytes));
         }
-        let mut claim = claim;
+        let mut claim = Claim { batch: index, offset, bytes };
         E::write(plan, entry, claim.bytes_mut(&self.accumulator.pool));
-        let delivery = self.commit(&claim, entry, ordinal, tag);
-        Ok((delivery, bytes))
+        Ok((self.commit(batch, bytes, entry.timestamp, ordinal, tag), bytes))
     }
 
     /// Appends as many of `count` records to the open batch as fit, with one claim; returns how
@@ -205,38 +224,39 @@ impl BatchRing {
     #[inline(never)]
     fn write_rebased<T: Tag>(
         &self,
-        mut claim: Claim,
+        (slot, offset, bytes): (u64, usize, usize),
         entry: &Entry<'_>,
         ordinal: u32,
         delta: i64,
         tag: T,
     ) -> Delivery {
-        let batch = &self.accumulator.batches[claim.batch as usize];
+        let index = batch_of(slot).expect("a batch with an open claim stays in its slot");
+        let batch = &self.accumulator.batches[index as usize];
         let base = batch.base_timestamp.load(Relaxed);
-        let fits = entry.bytes(ordinal, base) == claim.bytes;
+        let fits = entry.bytes(ordinal, base) == bytes;
         let delta = if fits { entry.timestamp.wrapping_sub(base) } else { delta };
+        let mut claim = Claim { batch: index, offset, bytes };
         entry.encode(claim.bytes_mut(&self.accumulator.pool), ordinal, delta);
-        self.commit(&claim, entry, ordinal, tag)
+        self.commit(batch, bytes, entry.timestamp, ordinal, tag)
     }
 
-    /// Publishes a record that was written into its claim.
+    /// Publishes a record that was written into its claim in this batch.
     #[inline(always)]
     pub(super) fn commit<T: Tag>(
         &self,
-        claim: &Claim,
-        entry: &Entry<'_>,
+        batch: &Batch,
+        bytes: usize,
+        timestamp: i64,
         ordinal: u32,
         tag: T,
     ) -> Delivery {
-        let batch = &self.accumulator.batches[claim.batch as usize];
-        batch.raise_timestamp(entry.timestamp);
+        batch.raise_timestamp(timestamp);
         // Read before the commit: afterwards the batch may be gone.
         let cell = batch.cell();
-        tag.leave(cell, ordinal, entry.timestamp);
-        let delivery = cell.delivery(ordinal, entry.timestamp);
-        if batch.commit(claim.bytes) {
+        tag.leave(cell, ordinal, timestamp);
+        if batch.commit(bytes) {
             self.accumulator.tell(self, 0);
         }
-        delivery
+        cell.delivery(ordinal, timestamp)
     }
 }

@@ -71,6 +71,24 @@ impl Encoding for Plain {
     }
 }
 
+/// The same ones, also a while after the first one of their batch.
+pub(super) struct Late;
+
+impl Encoding for Late {
+    type Plan = Plan;
+
+    #[inline(always)]
+    fn plan(&self, entry: &Entry<'_>, ordinal: u32, delta: i64) -> Option<(Plan, usize)> {
+        let plan = Plan::new_late(ordinal, delta, entry.key, entry.value)?;
+        Some((plan, plan.bytes()))
+    }
+
+    #[inline(always)]
+    fn write(plan: Plan, entry: &Entry<'_>, out: &mut [u8]) {
+        plan.write(out, entry.key, entry.value);
+    }
+}
+
 /// All records.
 pub(super) struct Any {
     /// [`Entry::content_bytes`], computed once, however often a claim is tried.

@@ -48,7 +48,8 @@ impl BatchRing {
         };
         let mut claim = opened.claim;
         entry.encode(claim.bytes_mut(&self.accumulator.pool), 0, 0);
-        let delivery = self.commit(&claim, entry, 0, tag);
+        let batch = &self.accumulator.batches[claim.batch as usize];
+        let delivery = self.commit(batch, claim.bytes, entry.timestamp, 0, tag);
         self.accumulator.tell(self, opened.deadline);
         let used_reserved = opened.used_reserved;
         Opened::Mine(Append::Done { delivery, bytes, opened: true, used_reserved })
