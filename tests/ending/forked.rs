@@ -8,9 +8,12 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread;
+use std::time::Duration;
 
 use kafka_protocol::messages::ApiKey;
-use kuring::{Delivery, DriverChoice, Producer, Record, SendError, Summary, Topic, TrySendError};
+use kuring::{
+    Delivery, DriverChoice, Producer, Record, Reservation, SendError, Summary, Topic, TrySendError,
+};
 
 use crate::in_child::in_child;
 use crate::support::fake_broker::{FakeBroker, Gate, PATIENCE, Turn};
@@ -138,6 +141,45 @@ pub(crate) fn a_forks_child_has_an_inert_copy_and_the_parent_notices_nothing(dri
     settled(&producer, summary, deliveries);
     assert_eq!(broker.state(|state| state.stored("t")), 5);
     assert_eq!(broker.values("of the child", 0), ["from the child"]);
+}
+
+/// What a fork's child can do with reservations that were made before the fork.
+fn check_reservations(topic: &Topic, mut held: Vec<Reservation<'_>>) {
+    let mut last = held.pop().unwrap();
+    last.fill(b'c');
+    let refused = TrySendError::Rejected(SendError::Forked { possibly_written: false });
+    assert_eq!(last.try_commit().map(drop), Err(refused.clone()));
+    assert_eq!(last.commit().map(drop), Err(refused.clone()));
+    assert_eq!(topic.reserve(0, 1).map(drop), Err(refused));
+    // The others by dropping them.
+    drop(held);
+}
+
+pub(crate) fn a_reservation_is_inert_in_a_forks_child_and_the_parents_own(driver: DriverChoice) {
+    let broker = FakeBroker::start(&[("t", 1)]);
+    let never = Duration::from_secs(600);
+    let producer = builder(&broker, driver).linger(never).reserve_max(never).build().unwrap();
+    producer.blocking_warm_up(&["t"]).unwrap();
+    let topic = producer.topic("t");
+    let reserve = |value: &str| {
+        let mut reserved = topic.reserve(0, value.len()).unwrap();
+        reserved.copy_from_slice(value.as_bytes());
+        reserved
+    };
+    let held = Mutex::new(vec![reserve("first"), reserve("dropped"), reserve("third")]);
+    let between = topic.blocking_send(Record::new().partition(0).value("between")).unwrap();
+    in_child(|| check_reservations(&topic, std::mem::take(&mut *held.lock().unwrap())));
+    // What the child wrote, committed in vain and dropped was its own copy.
+    let [first, dropped, third] = held.into_inner().unwrap().try_into().unwrap();
+    assert_eq!((&first[..], &third[..]), (&b"first"[..], &b"third"[..]));
+    assert!(!first.is_late() && !dropped.is_late() && !third.is_late());
+    let deliveries = vec![first.commit().unwrap(), third.commit().unwrap(), between];
+    drop(dropped);
+    producer.blocking_flush();
+    assert_eq!(broker.values("t", 0), ["first", "third", "between"]);
+    let summary = producer.close(PATIENCE);
+    assert_eq!(summary, Summary { acknowledged: 3, ..Summary::default() });
+    settled(&producer, summary, deliveries);
 }
 
 /// The child has a copy of every descriptor, and what the parent closes ends all the same.

@@ -9,8 +9,15 @@ use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 
-/// Runs `body` in the child of a fork; fails with its panic, if it has one.
-pub(crate) fn in_child(body: impl FnMut() + Send + Sync + 'static) {
+type Body<'a> = Box<dyn FnMut() + Send + Sync + 'a>;
+
+/// Runs `body` in the child of a fork; fails with its panic, if it has one. It finds there a copy
+/// of everything that it borrows.
+pub(crate) fn in_child<'a>(body: impl FnMut() + Send + Sync + 'a) {
+    let body: Body<'a> = Box::new(body);
+    // SAFETY: obligation: nobody has the body when `'a` is over. The command owns it, and is gone
+    // at the end of this function, however that ends.
+    let body = unsafe { std::mem::transmute::<Body<'a>, Body<'static>>(body) };
     let folder = tempfile::tempdir().unwrap();
     let report = folder.path().join("report");
     let mut command = Command::new("true");
