@@ -23,7 +23,7 @@ use kuring::{ErrorCode, Settings};
 
 use super::conversation::{Conversation, Limits, Trouble};
 use super::system::counted;
-use super::{Check, Question, Status, hello};
+use super::{Check, Question, Status, hello, memory};
 use crate::clock;
 
 const BROKERS: &str = "brokers";
@@ -71,6 +71,7 @@ pub(super) fn check(question: &Question) -> (Vec<Check>, usize) {
     checks.extend(listeners(&metadata, settings, limits));
     if let Some(name) = &question.topic {
         checks.push(topic(name, &servers[0], &metadata, settings));
+        checks.extend(memory(name, &metadata, settings));
     }
     (checks, metadata.brokers.len())
 }
@@ -380,6 +381,12 @@ fn topic(name: &str, server: &HostPort, metadata: &MetadataResponse, settings: &
             format!("$ kafka-topics.sh --describe --bootstrap-server {server} --topic {name}"),
         ),
     }
+}
+
+/// Whether buffer.memory is enough for the topic.
+fn memory(name: &str, metadata: &MetadataResponse, settings: &Settings) -> Option<Check> {
+    let found = metadata.topics.iter().find(|topic| topic.name.as_deref() == Some(name))?;
+    memory::for_partitions(settings, name, found.partitions.len())
 }
 
 fn partitions(name: &str, found: &TopicMetadata, settings: &Settings) -> Check {

@@ -105,6 +105,26 @@ fn memory(system: &System, settings: &Settings, shards: usize) -> Check {
     }
 }
 
+/// Whether all partitions of a topic can have a batch at the same time. None: they can.
+pub(super) fn for_partitions(settings: &Settings, topic: &str, partitions: usize) -> Option<Check> {
+    let (memory, batch) = (settings.buffer_memory, settings.batch_bytes as u64);
+    let need = batch.saturating_mul(partitions as u64);
+    if need <= memory {
+        return None;
+    }
+    let fact = format!(
+        "batches of {} (batch.size) for all {partitions} partitions of {topic} take {}, and \
+         buffer.memory is {}: with keys that keep all of them busy, each batch leaves before it \
+         is full, as small as memory makes it",
+        bytes(batch),
+        bytes(need),
+        bytes(memory),
+    );
+    let fitting = memory / partitions as u64;
+    let remedy = format!("set buffer.memory to {need} or more, or batch.size to {fitting} or less");
+    Some(Check::warning(MEMORY, fact, remedy))
+}
+
 fn huge_pages(system: &System) -> Check {
     let mode = system.text("sys/kernel/mm/transparent_hugepage/enabled");
     let chosen = mode.as_deref().and_then(|text| text.split_once('[')?.1.split_once(']'));
@@ -200,6 +220,20 @@ mod tests {
             ("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "9223372036854771712"),
         ]);
         assert!(unlimited.fact.contains("are available"), "{unlimited:?}");
+    }
+
+    #[test]
+    fn memory_for_a_batch_of_each_partition_is_enough_or_a_warning() {
+        let settings = settings(&[("buffer.memory", "1000000"), ("batch.size", "1000")]);
+        let judge = |partitions| for_partitions(&settings, "t", partitions);
+        assert_eq!(judge(0), None);
+        assert_eq!(judge(1000), None);
+        let check = judge(2000).unwrap();
+        assert_eq!((check.name, check.status), (MEMORY, Warning));
+        assert!(check.fact.contains("all 2000 partitions of t"), "{check:?}");
+        let remedy = check.remedy.unwrap();
+        assert!(remedy.contains("2000000 or more") && remedy.contains("500 or less"), "{remedy}");
+        assert!(judge(usize::MAX).is_some());
     }
 
     #[test]

@@ -156,6 +156,20 @@ fn a_sound_broker_is_ok_from_name_to_topic() {
 }
 
 #[test]
+fn a_topic_of_more_partitions_than_memory_has_batches_for_is_a_warning() {
+    let asked = |partitions| {
+        let sink = Sink::start(&SinkOptions { partitions, ..SinkOptions::default() }).unwrap();
+        ask(&sink.address().to_string(), Some("t"))
+    };
+    // 32 MiB of batches of 16 KiB, by default.
+    let names = |checks: &[Check]| checks.iter().map(|check| check.name).collect::<Vec<_>>();
+    assert_eq!(names(&asked(2048)), [BOOTSTRAP, CLUSTER, LISTENER, TOPIC]);
+    let checks = asked(2049);
+    assert_eq!(names(&checks), [BOOTSTRAP, CLUSTER, LISTENER, TOPIC, "memory"]);
+    assert_eq!(checks[4].status, Warning, "{checks:?}");
+}
+
+#[test]
 fn asking_for_a_topic_does_not_create_it() {
     let sink = Sink::start(&SinkOptions { topics_auto: true, ..SinkOptions::default() }).unwrap();
     let checks = ask(&sink.address().to_string(), Some("t"));
