@@ -108,7 +108,8 @@ impl Sender {
         // other sequences than the batch had, a broker would not know them again, and they could be
         // written a second time. Without idempotence every retry can do that.
         let doubtful = state.open_attempt && self.settings.idempotence;
-        let over = self.fatal.is_some() || self.closing.is_forced();
+        // SPL-8: what has its verdict is not sent again; a purge may have given it one.
+        let over = state.resolved || self.fatal.is_some() || self.closing.is_forced();
         if state.sealed.records == 1 || doubtful || over {
             return self.reject(batch, answer.error, answer.message.clone());
         }

@@ -110,6 +110,22 @@ fn a_purged_batch_that_the_broker_refuses_is_not_sent_again() {
 }
 
 #[test]
+fn spl_8_a_purged_batch_that_is_too_large_is_not_split() {
+    let mut rig = Rig::new(config(), &[1]);
+    let a = rig.batch("t-0", &["a", "b"]);
+    rig.run();
+    purge_in_flight(&mut rig, 1);
+    rig.refuse_next(ErrorCode::MessageTooLarge);
+    rig.advance(ms(5_000));
+    assert!(rig.pending().is_empty());
+    assert_eq!(rig.verdict(a), "purged, maybe written");
+    let c = rig.send("t-0", "c");
+    rig.accept_all();
+    assert_eq!(rig.verdict(c), "offset 0");
+    rig.assert_nothing_left();
+}
+
+#[test]
 fn a_batch_that_waits_for_another_attempt_says_whether_the_first_may_have_been_written() {
     for (cut, verdict) in [(false, "purged"), (true, "purged, maybe written")] {
         let mut rig = Rig::new(config(), &[1]);
