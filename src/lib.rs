@@ -37,6 +37,9 @@
 //! and [poll](Producer::poll_deliveries) numbers and verdicts. Services with one thread run the
 //! producer inside their own loop: [`Embedded`].
 //!
+//! Tests of a service need no Kafka: the feature `testing` has a cluster of brokers in the process
+//! itself, which keeps records, can be told to fail, and lists what arrived (`kuring::testing`).
+//!
 //! # What is promised
 //!
 //! Every record that was accepted gets exactly one verdict, on every path, a panic of a sender
@@ -127,6 +130,7 @@
 //!
 //! A folder is a layer, imports point down, and `tests/tidy` holds the table. From top to bottom:
 //!
+//! - `testing`: brokers for users' tests; knows the protocol and no producer. Feature `testing`.
 //! - `embedded`: a producer inside somebody else's loop.
 //! - `producer`, `topic`, `typed`: what users hold.
 //! - `shard`: the loop that joins a sender and a driver, and decides nothing.
@@ -194,6 +198,8 @@ mod shard;
 #[doc(hidden)]
 pub mod simulation;
 mod sync;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod topic;
 mod typed;
 

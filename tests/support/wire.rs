@@ -33,6 +33,18 @@ impl Connection {
         version: i16,
         request: &R,
     ) -> io::Result<R::Response> {
+        self.send(version, request)?;
+        let mut answer = self.read_frame()?;
+        let header = ResponseHeader::decode(&mut answer, R::Response::header_version(version))
+            .map_err(io::Error::other)?;
+        if header.correlation_id != self.correlation_id {
+            return Err(io::Error::other("an answer to another request"));
+        }
+        R::Response::decode(&mut answer, version).map_err(io::Error::other)
+    }
+
+    /// Sends one request, whose answer nobody waits for.
+    pub(crate) fn send<R: Request>(&mut self, version: i16, request: &R) -> io::Result<()> {
         self.correlation_id += 1;
         let header = RequestHeader::default()
             .with_request_api_key(R::KEY)
@@ -44,15 +56,7 @@ impl Connection {
         request.encode(&mut frame, version).map_err(io::Error::other)?;
         let length = u32::try_from(frame.len() - 4).expect("a request of a test is small");
         frame[..4].copy_from_slice(&length.to_be_bytes());
-        self.stream.write_all(&frame)?;
-
-        let mut answer = self.read_frame()?;
-        let header = ResponseHeader::decode(&mut answer, R::Response::header_version(version))
-            .map_err(io::Error::other)?;
-        if header.correlation_id != self.correlation_id {
-            return Err(io::Error::other("an answer to another request"));
-        }
-        R::Response::decode(&mut answer, version).map_err(io::Error::other)
+        self.stream.write_all(&frame)
     }
 
     pub(crate) fn api_versions(&mut self) -> io::Result<ApiVersionsResponse> {

@@ -11,6 +11,15 @@ pub(crate) struct Layer {
 
 /// The layers from top to bottom. `tests` modules and `lib.rs` may use what they like.
 pub(crate) const LAYERS: &[Layer] = &[
+    // Brokers for users' tests, the other side of the wire: they know no producer.
+    Layer {
+        modules: &["testing"],
+        uses: &[
+            "clock", // delayed answers, and calls that wait
+            "fork",  // a copy of the process has no thread to end
+            "ids", "protocol",
+        ],
+    },
     // The project's own simulator: whole producers whose shards are stepped from outside.
     Layer {
         modules: &["simulation"],
@@ -218,7 +227,7 @@ pub(crate) const HOMES: &[Home] = &[
     },
     Home {
         path: "socket2",
-        files: &["src/driver/"],
+        files: &["src/driver/", "src/testing/"],
         except: &[],
         instead: "sockets belong to a driver",
     },
@@ -230,9 +239,10 @@ pub(crate) const HOMES: &[Home] = &[
     },
     Home {
         path: "std::net",
-        files: &["src/driver/"],
+        files: &["src/driver/", "src/testing/"],
         except: &[("std::net::SocketAddr", ADDRESS_USERS), ("std::net::IpAddr", ADDRESS_USERS)],
-        instead: "sockets belong to a driver; an address is a `SocketAddr`",
+        instead: "sockets belong to a driver, or to the brokers for tests; an address is a \
+                  `SocketAddr`",
     },
     Home {
         path: "core::net",
@@ -242,10 +252,10 @@ pub(crate) const HOMES: &[Home] = &[
     },
     Home {
         path: "std::thread",
-        files: &["src/shard.rs", "src/driver/dns.rs", "src/sync.rs"],
+        files: &["src/shard.rs", "src/driver/dns.rs", "src/sync.rs", "src/testing/"],
         except: &[("std::thread::JoinHandle", &["src/producer.rs"])],
-        instead: "threads start in shard.rs (senders) and driver/dns.rs (the resolver), and wait \
-                  in park.rs",
+        instead: "threads start in shard.rs (senders), driver/dns.rs (the resolver) and testing/ \
+                  (brokers), and wait in park.rs",
     },
     Home {
         path: "std::sync::atomic",
