@@ -17,28 +17,42 @@ pub(crate) const SEPARATOR: char = '\t';
 
 /// Produces `lines` of key, [`SEPARATOR`] and value with the Java producer.
 pub(crate) fn produce_keyed(cluster: &Cluster, topic: &str, lines: &str) {
-    let (class, property) = match cluster.version() {
+    produce_keyed_to(cluster.version(), &cluster.bootstrap(), topic, lines);
+}
+
+/// As [`produce_keyed`], with the tools of `version` and to whatever listens at `bootstrap`.
+pub(crate) fn produce_keyed_to(version: Version, bootstrap: &str, topic: &str, lines: &str) {
+    let (class, property) = match version {
         Version::V4_3_1 => ("org.apache.kafka.tools.ConsoleProducer", "--reader-property"),
         Version::V3_9_2 => ("kafka.tools.ConsoleProducer", "--property"),
     };
     let separator = format!("key.separator={SEPARATOR}");
-    let bootstrap = cluster.bootstrap();
-    let arguments = ["--bootstrap-server", &bootstrap, "--topic", topic];
+    let arguments = ["--bootstrap-server", bootstrap, "--topic", topic];
     let reader = [property, "parse.key=true", property, &separator];
-    run(cluster.version(), class, &[&arguments[..], &reader[..]].concat(), lines);
+    run(version, class, &[&arguments[..], &reader[..]].concat(), lines);
 }
 
 /// Reads `count` records of a partition with the Java consumer: one line each, key and value.
 pub(crate) fn consume(cluster: &Cluster, topic: &str, partition: i32, count: usize) -> String {
-    let property = match cluster.version() {
+    consume_from(cluster.version(), &cluster.bootstrap(), topic, partition, count)
+}
+
+/// As [`consume`], with the tools of `version` and from whatever listens at `bootstrap`.
+pub(crate) fn consume_from(
+    version: Version,
+    bootstrap: &str,
+    topic: &str,
+    partition: i32,
+    count: usize,
+) -> String {
+    let property = match version {
         Version::V4_3_1 => "--formatter-property",
         Version::V3_9_2 => "--property",
     };
     let (partition, count) = (partition.to_string(), count.to_string());
     let separator = format!("key.separator={SEPARATOR}");
-    let bootstrap = cluster.bootstrap();
     let arguments = [
-        ["--bootstrap-server", &bootstrap],
+        ["--bootstrap-server", bootstrap],
         ["--topic", topic],
         ["--partition", &partition],
         ["--offset", "earliest"],
@@ -48,7 +62,7 @@ pub(crate) fn consume(cluster: &Cluster, topic: &str, partition: i32, count: usi
         [property, &separator],
     ];
     let class = "org.apache.kafka.tools.consumer.ConsoleConsumer";
-    run(cluster.version(), class, arguments.as_flattened(), "")
+    run(version, class, arguments.as_flattened(), "")
 }
 
 /// What `DumpLogSegments --deep-iteration` says of the first segment of a partition on a broker.
