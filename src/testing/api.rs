@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::answers::Announced;
 use crate::protocol::{Reader, WireError, Writer};
 
 /// A request of Kafka's protocol that a [`Cluster`](super::Cluster) serves.
@@ -119,15 +120,9 @@ impl Versions {
         (api.served().0..=self.highest(api)).contains(&version)
     }
 
-    /// Writes the table of an ApiVersions answer.
-    pub(super) fn write(&self, writer: &mut Writer<'_>) {
-        writer.array_len(Some(self.0.len()));
-        for (api, highest) in self.0 {
-            writer.i16(api.key());
-            writer.i16(api.announced_from());
-            writer.i16(highest);
-            writer.no_tags();
-        }
+    /// The table of an ApiVersions answer.
+    pub(super) fn announced(&self) -> impl ExactSizeIterator<Item = Announced> {
+        self.0.iter().map(|(api, highest)| (api.key(), api.announced_from(), *highest))
     }
 }
 
@@ -201,24 +196,10 @@ impl Answer {
         Writer::new(&mut self.frame, self.flexible)
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        self.frame.len()
-    }
-
     /// The frame, with its size in front.
     pub(super) fn finish(mut self) -> Vec<u8> {
         let size = i32::try_from(self.frame.len() - 4).expect("answers are bounded");
         self.frame[..4].copy_from_slice(&size.to_be_bytes());
         self.frame
     }
-}
-
-/// Closes a structure with one tagged field, number 0, of the fields that `write` writes.
-pub(super) fn close_with_tag_0(writer: &mut Writer<'_>, write: impl FnOnce(&mut Writer<'_>)) {
-    let mut content = Vec::new();
-    write(&mut Writer::new(&mut content, true));
-    writer.unsigned_varint(1);
-    writer.unsigned_varint(0);
-    writer.unsigned_varint(u32::try_from(content.len()).expect("a few brokers"));
-    writer.raw(&content);
 }

@@ -62,6 +62,8 @@ use std::time::Duration;
 use crate::fork;
 use crate::ids::BrokerId;
 
+#[doc(hidden)]
+pub mod answers;
 mod api;
 mod batch;
 mod builder;

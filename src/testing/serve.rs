@@ -4,11 +4,12 @@
 //! Source:   the Kafka protocol guide; KIP-951 (who leads), KIP-516 (topic ids), KIP-511.
 #![forbid(unsafe_code)]
 
-use super::api::{Answer, Header, close_with_tag_0};
+use super::answers::{self, ProducedPartition};
+use super::api::{Answer, Header};
 use super::batch::{self, Refusal};
 use super::faults::{Part, Plan};
 use super::requests::{Body, Fetch, Metadata, Produce, Sent, TopicRef};
-use super::shared::State;
+use super::shared::{Node, State};
 use super::topics::Topics;
 use crate::ids::BrokerId;
 use crate::protocol::{ErrorCode, Writer};
@@ -108,14 +109,10 @@ impl State {
     fn api_versions(&self, header: &Header<'_>, plan: &Plan) -> Vec<u8> {
         let unspoken = (!header.is_spoken).then_some(ErrorCode::UnsupportedVersion);
         let code = unspoken.or_else(|| plan.verdict()).unwrap_or(ErrorCode::None);
+        let version = if header.is_spoken { header.version } else { 0 };
         let mut answer = Answer::to(header);
-        let mut fields = answer.fields();
-        fields.i16(code.wire());
-        self.versions.write(&mut fields);
-        if header.is_spoken && header.version >= 1 {
-            fields.i32(plan.throttle_ms);
-        }
-        fields.no_tags();
+        let announced = self.versions.announced();
+        answers::api_versions(&mut answer.fields(), version, code, announced, plan.throttle_ms);
         answer.finish()
     }
 
@@ -128,17 +125,10 @@ impl State {
     ) -> Vec<u8> {
         // Transactions have no coordinator here: this is final for every client.
         let refused = is_transactional.then_some(ErrorCode::TransactionalIdAuthorizationFailed);
-        let code = plan.verdict().or(refused).unwrap_or(ErrorCode::None);
-        let is_given = code == ErrorCode::None;
-        let id = if is_given { self.next_producer_id } else { -1 };
-        self.next_producer_id += i64::from(is_given);
+        let given = plan.verdict().or(refused).map_or(Ok(self.next_producer_id), Err);
+        self.next_producer_id += i64::from(given.is_ok());
         let mut answer = Answer::to(header);
-        let mut fields = answer.fields();
-        fields.i32(plan.throttle_ms);
-        fields.i16(code.wire());
-        fields.i64(id);
-        fields.i16(if is_given { 0 } else { -1 });
-        fields.no_tags();
+        answers::init_producer_id(&mut answer.fields(), given, plan.throttle_ms);
         answer.finish()
     }
 
@@ -238,47 +228,26 @@ impl State {
             let (of_group, others) = rest.split_at(group.len());
             rest = others;
             for (sent, written) in group.iter().zip(of_group) {
-                written.encode(&mut fields, header.version, sent.partition);
+                written.answer(sent.partition).encode(&mut fields, header.version);
             }
             fields.no_tags();
         }
-        fields.i32(plan.throttle_ms);
         let leads = |id| written.iter().any(|it| it.leader.is_some_and(|(node, _)| node == id));
-        let leaders: Vec<_> = self.nodes.iter().filter(|node| leads(node.id)).collect();
-        if header.version >= 10 && !leaders.is_empty() {
-            close_with_tag_0(&mut fields, |fields| {
-                fields.array_len(Some(leaders.len()));
-                leaders.iter().for_each(|node| node.encode(fields, true));
-            });
-        } else {
-            fields.no_tags();
-        }
+        let leaders = self.nodes.iter().filter(|node| leads(node.id)).map(Node::endpoint);
+        let leaders: Vec<_> = leaders.collect();
+        answers::end_produce(&mut fields, header.version, plan.throttle_ms, &leaders);
         answer.finish()
     }
 }
 
 impl Written {
-    fn encode(&self, fields: &mut Writer<'_>, version: i16, partition: i32) {
-        let is_written = self.code == ErrorCode::None;
-        fields.i32(partition);
-        fields.i16(self.code.wire());
-        fields.i64(self.base_offset);
-        fields.i64(-1); // log append time: the records' own time counts
-        if version >= 5 {
-            fields.i64(if is_written { 0 } else { -1 }); // log start
-        }
-        if version >= 8 {
-            fields.array_len(Some(0)); // record errors
-            fields.nullable_string(self.text.as_deref());
-        }
-        match self.leader {
-            Some((leader, epoch)) if version >= 10 => close_with_tag_0(fields, |fields| {
-                fields.i32(leader.0);
-                fields.i32(epoch);
-                fields.no_tags();
-            }),
-            _ => fields.no_tags(),
-        }
+    fn answer(&self, partition: i32) -> ProducedPartition<'_> {
+        let written = match self.code {
+            ErrorCode::None => Ok(self.base_offset),
+            code => Err(code.wire()),
+        };
+        let leader = self.leader.map(|(BrokerId(id), epoch)| (id, epoch));
+        ProducedPartition { index: partition, written, message: self.text.as_deref(), leader }
     }
 }
 

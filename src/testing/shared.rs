@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustix::fd::OwnedFd;
 
+use super::answers::Endpoint;
 use super::api::Versions;
 use super::error::ClusterError;
 use super::faults::Faults;
@@ -23,6 +24,13 @@ use crate::ids::BrokerId;
 pub(super) struct Node {
     pub(super) id: BrokerId,
     pub(super) address: SocketAddr,
+}
+
+impl Node {
+    pub(super) fn endpoint(&self) -> Endpoint {
+        let (host, port) = (self.address.ip().to_string(), self.address.port());
+        Endpoint { node: self.id.0, host, port }
+    }
 }
 
 /// Everything that the cluster knows and has seen.
