@@ -11,6 +11,7 @@ mod java;
 mod protocol;
 mod reading;
 mod rig;
+mod storm;
 #[path = "../support/mod.rs"]
 mod support;
 mod topics;
