@@ -82,6 +82,8 @@ struct Cell {
     claimed_in: AtomicU32,
     /// Some of its records have their verdicts from the completion queue.
     tagged: AtomicBool,
+    /// Some of its records have calls of their own.
+    called: AtomicBool,
     tags: OnceLock<Box<Tags>>,
     shared: Mutex<Shared>,
 }
@@ -106,19 +108,21 @@ struct Part {
     first: u32,
     records: u32,
     resolved_at: u64,
-    outcome: Result<Place, SendError>,
+    outcome: Result<Written, SendError>,
 }
 
 /// Where the records of a part are.
 #[derive(Clone, Copy, Debug)]
-struct Place {
-    base_offset: i64,
-    log_append_time: i64,
+pub struct Written {
+    /// Offset of the first one, -1 if unknown.
+    pub base_offset: i64,
+    /// The broker's time, -1 if the records' own counts.
+    pub log_append_time: i64,
 }
 
-impl Place {
+impl Written {
     /// Of record `ordinal` from this place on; `timestamp` is its own.
-    fn acknowledged(
+    pub fn acknowledged(
         self,
         partition: i32,
         ordinal: u32,
@@ -201,14 +205,15 @@ impl Cell {
             resolved_at: AtomicU64::new(0),
             claimed_in: AtomicU32::new(0),
             tagged: AtomicBool::new(false),
+            called: AtomicBool::new(false),
             tags: OnceLock::new(),
             shared: Mutex::default(),
         })
     }
 
     /// Where an acknowledged batch is.
-    fn place(&self) -> Place {
-        Place {
+    fn place(&self) -> Written {
+        Written {
             base_offset: self.base_offset.load(Relaxed),
             log_append_time: self.log_append_time.load(Relaxed),
         }
@@ -280,6 +285,24 @@ impl CellIndex {
         Span { first, records: end - first, of: span.of }
     }
 
+    /// The place of a record among those that are not left out.
+    pub fn place(self, ordinal: u32) -> u32 {
+        place_of(&self.cell().shared().left_out, ordinal)
+    }
+
+    /// The topic and the partition of the batch.
+    pub fn partition(self) -> (Arc<str>, i32) {
+        let cell = self.cell();
+        let topic = cell.shared().topic.clone();
+        let topic = topic.expect("a claimed cell has its topic: stored by `claim`");
+        (topic, cell.partition.load(Relaxed))
+    }
+
+    /// The completion queue, or a call, has these shares no more.
+    pub fn give_up_called(self, shares: u32) {
+        self.give_up(i64::from(shares));
+    }
+
     /// The verdict: every record of the batch was acknowledged. `base_offset` is -1 if unknown,
     /// `log_append_time` -1 unless the broker stamps records. Wakes through `wakers`, whose memory
     /// is lent and comes back empty.
@@ -311,7 +334,7 @@ impl CellIndex {
         log_append_time: i64,
         wakers: &mut Vec<(u32, Waker)>,
     ) {
-        let place = Place { base_offset, log_append_time };
+        let place = Written { base_offset, log_append_time };
         self.resolve_parts(span, std::iter::once((span.records, Ok(place))), wakers);
     }
 
@@ -330,7 +353,7 @@ impl CellIndex {
     fn resolve_parts(
         self,
         span: Span,
-        outcomes: impl Iterator<Item = (u32, Result<Place, SendError>)>,
+        outcomes: impl Iterator<Item = (u32, Result<Written, SendError>)>,
         wakers: &mut Vec<(u32, Waker)>,
     ) {
         let cell = self.cell();
@@ -394,6 +417,7 @@ impl CellIndex {
         cell.state.store(PENDING, Relaxed);
         cell.shares.store(UNRESOLVED, Relaxed);
         cell.tagged.store(false, Relaxed);
+        cell.called.store(false, Relaxed);
         {
             let mut shared = cell.shared();
             shared.topic = None;
@@ -557,7 +581,7 @@ impl Delivery {
         })
     }
 
-    fn acknowledged_at(&self, cell: &Cell, place: Place, ordinal: u32, at: u64) -> Acknowledged {
+    fn acknowledged_at(&self, cell: &Cell, place: Written, ordinal: u32, at: u64) -> Acknowledged {
         let partition = cell.partition.load(Relaxed);
         place.acknowledged(partition, ordinal, self.timestamp, clock::from_nanos(at))
     }

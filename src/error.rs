@@ -71,6 +71,15 @@ pub enum SendError {
         /// Which right is missing.
         code: ErrorCode,
     },
+    /// An interceptor rejected the record. What it wants instead is in its reason.
+    #[error("an interceptor rejected the record: {reason}")]
+    Intercepted {
+        /// What the interceptor said.
+        reason: Arc<str>,
+    },
+    /// The future of the send was dropped before the record was taken. Only interceptors are told.
+    #[error("the send was dropped before it was ready; the record was not written")]
+    Cancelled,
     /// No buffer became free within `max.block.ms`. Send slower, or raise `buffer.memory`.
     #[error("no memory after {waited:?} (max.block.ms): send slower or raise buffer.memory")]
     MemoryExhausted {
@@ -178,6 +187,8 @@ impl SendError {
             | Self::Unknown { .. }
             | Self::InvalidTopic { .. }
             | Self::Denied { .. }
+            | Self::Intercepted { .. }
+            | Self::Cancelled
             | Self::MemoryExhausted { .. } => false,
         }
     }
@@ -192,6 +203,8 @@ impl SendError {
             Self::Unknown { .. } => "unknown-topic-or-partition",
             Self::InvalidTopic { .. } => "invalid-topic",
             Self::Denied { .. } => "denied",
+            Self::Intercepted { .. } => "intercepted",
+            Self::Cancelled => "cancelled",
             Self::MemoryExhausted { .. } => "memory-exhausted",
             Self::TimedOut { .. } => "timed-out",
             Self::Rejected { code, .. } | Self::Fatal { code, .. } => code.name(),

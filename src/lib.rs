@@ -142,6 +142,7 @@
 //! - `driver`: sockets in, completions out, no Kafka.
 //! - `accumulator`: the batch rings, the arena, and who waits for memory.
 //! - `metadata`: the snapshot of the cluster.
+//! - `callback`, `interceptor`: what is called when, and what it is told.
 //! - `serializer`: how keys and values become bytes.
 //! - `delivery`, `error`, `record`: what users get and give.
 //! - `protocol`: the wire: bounded reader, encoders, record batches, error codes. Does no I/O.
@@ -166,6 +167,7 @@
 
 #[doc(hidden)]
 pub mod accumulator;
+mod callback;
 #[doc(hidden)]
 pub mod clock;
 pub mod config;
@@ -178,6 +180,7 @@ mod error;
 mod fork;
 #[doc(hidden)]
 pub mod ids;
+mod interceptor;
 #[doc(hidden)]
 pub mod metadata;
 #[doc(hidden)]
@@ -203,6 +206,7 @@ pub mod testing;
 mod topic;
 mod typed;
 
+pub use callback::DeliveryReport;
 pub use config::{Acks, Affinity, ConfigBuilder, ConfigError, DriverChoice, RecordingLevel};
 pub use config::{Settings, ZeroCopy};
 pub use delivery::Delivery;
@@ -211,13 +215,14 @@ pub use driver::probe::OpenError;
 pub use embedded::{Embedded, Progress};
 pub use error::{SendError, TrySendError};
 pub use ids::BrokerId;
+pub use interceptor::{Interceptor, OnSendError, Outgoing};
 pub use metadata::PartitionDescription;
 pub use metrics::Metrics;
 pub use partitioner::{Partitioner, PartitionerClass, Unplaced};
 pub use producer::{Producer, Purge, StartError, Summary};
 pub use protocol::error_code::ErrorCode;
-pub use record::{Acknowledged, Header, Record, RecordMetadata};
-pub use topic::{Reservation, Sending, Submitting, Topic};
+pub use record::{Acknowledged, Header, HeaderList, Record, RecordMetadata};
+pub use topic::{Reservation, Sending, SendingWith, Submitting, Topic};
 pub use typed::{TypedRecord, TypedSendError, TypedTopic};
 
 /// The README's example compiles.

@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::accumulator::{Accumulator, BATCH_BYTES_MAX};
+use crate::callback::{Callbacks, Caller, Hooks};
 use crate::clock;
 use crate::config::{ConfigBuilder, ConfigError, Settings};
 use crate::delivery::Delivery;
@@ -130,12 +131,14 @@ pub(crate) struct Inner {
     pub(crate) settings: Arc<Settings>,
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) shards: Arc<[Arc<Shared>]>,
-    /// Payloads up to this need no exact size check. Wiped in a fork's copy, where nothing is sent.
+    /// Payloads up to this need no exact size check: none, where interceptors see each record
+    /// first. Wiped in a fork's copy, where nothing is sent.
     pub(crate) record_bytes_sure: Mark,
     /// The largest batch that one shard's memory has room for.
     pub(crate) batch_bytes_max: usize,
     pub(crate) closed: AtomicBool,
     pub(crate) completions: Arc<Completions>,
+    pub(crate) callbacks: Arc<Callbacks>,
     topics: RwLock<HashMap<Arc<str>, Arc<topic::Shared>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     pub(crate) driver: &'static str,
@@ -441,10 +444,12 @@ impl Inner {
     /// A producer without threads, and what its shards are started with. `placement`: the CPU and
     /// the seed of each.
     pub(crate) fn new(
-        settings: Settings,
+        mut settings: Settings,
         bootstrap: Bootstrap,
         placement: Vec<(Option<usize>, u64)>,
     ) -> Result<(Self, Vec<Start>), StartError> {
+        let Hooks { interceptors, handler } = std::mem::take(&mut settings.hooks);
+        let callbacks = Arc::new(Callbacks::new(interceptors));
         let settings = Arc::new(settings);
         let shards = make_shards(&settings, placement.len())?;
         let cluster = Arc::<Cluster>::default();
@@ -459,10 +464,15 @@ impl Inner {
             bootstrap: bootstrap.take().unwrap_or_default(),
             shards: Arc::clone(&shards),
             completions: Arc::clone(&completions),
+            caller: Caller::new(Arc::clone(&callbacks), handler.clone()),
         };
         let starts = placement.into_iter().enumerate().map(start).collect();
         let batch_bytes_max = shards[0].accumulator.pool().batch_bytes_max();
-        let sure = Mark::new(batch_bytes_max.min(settings.request_bytes_max).max(1));
+        let sure = match callbacks.has_interceptors() {
+            true => 1,
+            false => batch_bytes_max.min(settings.request_bytes_max).max(1),
+        };
+        let sure = Mark::new(sure);
         let inner = Self {
             record_bytes_sure: sure.map_err(StartError::Memory)?,
             batch_bytes_max,
@@ -471,6 +481,7 @@ impl Inner {
             shards,
             closed: AtomicBool::new(false),
             completions,
+            callbacks,
             topics: RwLock::default(),
             threads: Mutex::default(),
             driver: "",

@@ -1,8 +1,12 @@
 //! What a user sends, and what comes back for it.
 #![forbid(unsafe_code)]
 
+mod headers;
+
 use std::sync::Arc;
 use std::time::Instant;
+
+pub use headers::HeaderList;
 
 pub use crate::protocol::record_batch::Header;
 

@@ -3,7 +3,7 @@
 //! Owns:     the thread, its clock, the driver, the commands of the application threads.
 //! Thread:   `kuring-<n>`, pinned as the affinity setting says.
 //! Never:    blocks except in the driver's wait; runs user code other than the wakers of
-//!           deliveries.
+//!           deliveries, and what the builder and `send_with` were given to call.
 #![forbid(unsafe_code)]
 
 use std::future::Future;
@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use rustix::fd::BorrowedFd;
 
 use crate::accumulator::{Accumulator, WakeFn};
+use crate::callback::{Caller, Told};
 use crate::clock;
 use crate::config::{DriverChoice, RecordingLevel, Settings, ZeroCopy, pin_current_thread};
 use crate::delivery::completion::{Completions, ROUND, Run};
@@ -30,7 +31,7 @@ use crate::driver::{self, Driver, Event, SocketOptions};
 use crate::metadata::Cluster;
 use crate::meters::{ShardMeters, WindowSpec, nanos};
 use crate::park;
-use crate::sender::{Action, PurgeOrder, Sender, SenderOptions};
+use crate::sender::{Action, PurgeOrder, Sender, SenderOptions, Verdict};
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use crate::sync::atomic::{AtomicBool, AtomicUsize};
 use crate::sync::{Mutex, MutexGuard};
@@ -206,6 +207,8 @@ pub(crate) struct Start {
     pub(crate) shards: Arc<[Arc<Shared>]>,
     /// Where the verdicts on submitted records go.
     pub(crate) completions: Arc<Completions>,
+    /// Whom verdicts call.
+    pub(crate) caller: Caller,
 }
 
 /// Why a shard did not start.
@@ -260,6 +263,13 @@ pub(crate) fn embed(
     let (settings, pool) = (&start.settings, shared.accumulator.pool());
     let driver = probe::open_embedded(choice(settings.driver), pool, &uring_options(settings))?;
     Ok(Turn::with_wake(start, driver, Box::new(wake)))
+}
+
+/// The calls that a verdict causes.
+#[cold]
+fn call(caller: &mut Caller, verdict: &Verdict) {
+    let Verdict { cell, has_holes, .. } = *verdict;
+    verdict.each_run(|span, outcome| caller.tell(Told { cell, span, has_holes, outcome }));
 }
 
 fn choice(driver: DriverChoice) -> Choice {
@@ -321,6 +331,7 @@ pub(crate) struct Turn<D> {
     /// Verdicts on submitted records, on their way to the queue.
     runs: Vec<Run>,
     completions: Arc<Completions>,
+    caller: Caller,
     commands: Vec<Command>,
     busy_at: Instant,
     /// Before the last look at the sockets began.
@@ -373,6 +384,7 @@ impl<D: Driver> Turn<D> {
             wakers: Vec::new(),
             runs: Vec::new(),
             completions: start.completions,
+            caller: start.caller,
             commands: Vec::new(),
             busy_at: now,
             looked_at: now,
@@ -606,12 +618,17 @@ impl<D: Driver> Turn<D> {
         closed
     }
 
-    /// Resolves deliveries; true if there were some.
+    /// Resolves deliveries, after the calls that are due (ACK-2); true if there were some.
     fn hand_out_verdicts(&mut self) -> bool {
         let mut any = false;
         while let Some(verdict) = self.sender.poll_verdict() {
             any = true;
-            if let Some(run) = Run::of(verdict.cell, verdict.claimed()) {
+            if self.caller.is_due(verdict.cell) {
+                call(&mut self.caller, &verdict);
+            }
+            if !self.caller.handles_submitted()
+                && let Some(run) = Run::of(verdict.cell, verdict.claimed())
+            {
                 if self.runs.capacity() == 0 {
                     self.runs.reserve(ROUND);
                 }

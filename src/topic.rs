@@ -4,6 +4,8 @@
 //! Never:    looks a name up, takes a lock or allocates per record, once the topic is known.
 #![forbid(unsafe_code)]
 
+mod calling;
+mod intercepted;
 mod pause;
 mod place;
 mod reserve;
@@ -30,6 +32,8 @@ use crate::protocol::error_code::ErrorCode;
 use crate::protocol::record_batch;
 use crate::record::Record;
 
+pub use calling::SendingWith;
+use intercepted::Intercepted;
 pub use reserve::Reservation;
 
 /// Bytes of a record beside key, value and headers, with room to spare: below
@@ -109,10 +113,17 @@ pub struct Topic {
 
 /// Why a record was not taken at once.
 enum Blocked {
-    Memory { shard: usize, cost: u64 },
-    Metadata { partition: Option<i32> },
+    Memory {
+        shard: usize,
+        cost: u64,
+    },
+    Metadata {
+        partition: Option<i32>,
+    },
     Closed,
     Rejected(SendError),
+    /// The interceptors have to see it first.
+    Intercepted,
 }
 
 /// Bytes that a call has reserved in a shard.
@@ -165,20 +176,27 @@ impl Topic {
 
     #[inline(never)]
     fn try_send_anew<T: Tag>(&self, record: &Record<'_>, tag: T) -> Result<Delivery, TrySendError> {
-        let mut record = *record;
-        let appended = self.append(&mut record, &mut Reserved::default(), tag);
-        appended.map_err(|blocked| match blocked {
+        let mut unplaced = *record;
+        let appended = self.append(&mut unplaced, &mut Reserved::default(), tag);
+        appended.or_else(|blocked| match blocked {
+            Blocked::Intercepted => self.try_send_intercepted(record, tag),
+            blocked => Err(self.not_now(blocked)),
+        })
+    }
+
+    /// What a call that does not wait says of what it would have to wait for.
+    #[cold]
+    fn not_now(&self, blocked: Blocked) -> TrySendError {
+        match blocked {
             Blocked::Memory { .. } => TrySendError::Memory,
             Blocked::Metadata { .. } => {
                 self.ask_for_metadata();
-                match self.refusal() {
-                    Some(error) => TrySendError::Rejected(error),
-                    None => TrySendError::Metadata,
-                }
+                self.refusal().map_or(TrySendError::Metadata, TrySendError::Rejected)
             }
             Blocked::Closed => TrySendError::Closed,
             Blocked::Rejected(error) => TrySendError::Rejected(error),
-        })
+            Blocked::Intercepted => unreachable!("only of a record that nobody has seen yet"),
+        }
     }
 
     /// [`send`](Self::send) for threads without a runtime: blocks, at most `max.block.ms`.
@@ -206,6 +224,7 @@ impl Topic {
         match self.append(&mut record, &mut reserved, tag) {
             Ok(delivery) => Ok(delivery),
             Err(Blocked::Rejected(error)) => Err(error),
+            Err(Blocked::Intercepted) => self.blocking_send_intercepted(&record, tag),
             Err(_) => {
                 let mut sending = self.send(record);
                 let sent = poll_fn(|context| sending.poll_append(context, tag));
@@ -338,9 +357,9 @@ impl Topic {
     ) -> Result<Delivery, Blocked> {
         let count = self.shared.entry.partition_count();
         if count == 0 {
-            return Err(self.unknown());
+            return Err(self.unknown_to::<T>());
         }
-        self.check(record)?;
+        self.check::<T>(record)?;
         let entry = entry_of(record)?;
         if let Some(partition) = self.partition_of(record, count)? {
             let memory = self.memory(reserved, partition);
@@ -456,7 +475,7 @@ impl Topic {
         let Some(first) = records.first().filter(|_| count > 0) else { return 0 };
         let Ok(way) = self.way(first, count) else { return 0 };
         let usable = |record: &Record<'_>| {
-            self.check(record).is_ok()
+            self.check::<NoTag>(record).is_ok()
                 && record.timestamp.is_none_or(|time| time >= 0)
                 && matches!(self.way(record, count), Ok(found) if found == way)
         };
@@ -484,19 +503,21 @@ impl Topic {
 
     /// API-1, and that the record can ever fit.
     #[inline]
-    fn check(&self, record: &Record<'_>) -> Result<(), Blocked> {
+    fn check<T: Tag>(&self, record: &Record<'_>) -> Result<(), Blocked> {
         let rough = record.payload_bytes() + SURE_TO_FIT + 16 * record.headers.len();
         if rough > self.producer.record_bytes_sure.get() {
-            self.check_exactly(record)
+            self.check_exactly::<T>(record)
         } else {
             Ok(())
         }
     }
 
     #[cold]
-    fn check_exactly(&self, record: &Record<'_>) -> Result<(), Blocked> {
+    fn check_exactly<T: Tag>(&self, record: &Record<'_>) -> Result<(), Blocked> {
         // In a fork's copy nothing is sure to fit, so everything comes by here.
         self.own_process()?;
+        // The same where there are interceptors.
+        self.seen::<T>()?;
         let length = |field: Option<&[u8]>| field.map(<[u8]>::len);
         let (key, value) = (length(record.key), length(record.value));
         self.check_bytes(record_batch::upper_bound_bytes(key, value, record.headers))
@@ -533,6 +554,21 @@ impl Topic {
             return self.closed();
         }
         Blocked::Metadata { partition: None }
+    }
+
+    /// As `unknown`, but the interceptors see a record before it waits for metadata.
+    #[cold]
+    fn unknown_to<T: Tag>(&self) -> Blocked {
+        match self.unknown() {
+            blocked @ Blocked::Metadata { .. } => self.seen::<T>().err().unwrap_or(blocked),
+            blocked => blocked,
+        }
+    }
+
+    /// That interceptors, if there are some, have seen the record.
+    fn seen<T: Tag>(&self) -> Result<(), Blocked> {
+        let unseen = !T::SEEN && self.producer.callbacks.has_interceptors();
+        if unseen { Err(Blocked::Intercepted) } else { Ok(()) }
     }
 
     #[cold]
@@ -686,7 +722,14 @@ impl Drop for MetadataWait<'_> {
 enum Wait<'a> {
     No,
     Metadata(MetadataWait<'a>),
-    Memory { shard: usize, cost: u64, ticket: u64, since: Instant },
+    Memory {
+        shard: usize,
+        cost: u64,
+        ticket: u64,
+        since: Instant,
+    },
+    /// As another send does, of the record that the interceptors made of it.
+    Intercepted(Box<Intercepted<'a>>),
 }
 
 /// The future of [`Topic::send`]. Needs no runtime. Cancel-safe: dropped before it is ready, it has
@@ -725,6 +768,7 @@ impl Sending<'_> {
                 accumulator.nudge();
                 Wait::Memory { shard, cost, ticket, since: clock::now() }
             }
+            Blocked::Intercepted => unreachable!("handled where the record is appended"),
         };
         Ok(())
     }
@@ -737,6 +781,7 @@ impl Sending<'_> {
                 std::task::ready!(wait.poll(context))?;
                 Reserved::default()
             }
+            Wait::Intercepted(_) => unreachable!("polled where the record is appended"),
             Wait::Memory { shard, cost, ticket, since } => {
                 self.topic.own_process()?;
                 let shared = &self.topic.producer.shards[*shard];
@@ -785,12 +830,19 @@ impl Sending<'_> {
             {
                 return Poll::Ready(Ok(delivery));
             }
+            if let Wait::Intercepted(intercepted) = &mut self.wait {
+                return intercepted.poll(context);
+            }
             let mut reserved = std::task::ready!(self.poll_wait(context))?;
             let topic = self.topic;
             let appended = topic.append(&mut self.record, &mut reserved, tag);
             self.give_back(reserved);
             match appended {
                 Ok(delivery) => return Poll::Ready(Ok(delivery)),
+                Err(Blocked::Intercepted) => {
+                    let intercepted = Intercepted::new(self.topic, self.record, tag)?;
+                    self.wait = Wait::Intercepted(Box::new(intercepted));
+                }
                 Err(blocked) => self.start_wait(blocked)?,
             }
         }

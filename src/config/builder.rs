@@ -16,6 +16,7 @@ use super::origin::{Origin, Origins};
 use super::properties::FileProperty;
 use super::settings::{Acks, DriverChoice, MetadataRecovery, RecordingLevel, Settings, ZeroCopy};
 use super::{properties, validate, value};
+use crate::callback::Hooks;
 use crate::partitioner::{Partitioner, PartitionerClass, Partitioners};
 
 /// `Some` is what somebody chose; `None` is left to the default.
@@ -65,6 +66,7 @@ pub(super) struct Chosen {
     pub(super) zero_copy: Option<ZeroCopy>,
     pub(super) sqpoll: Option<Duration>,
     pub(super) transactional_id: Option<String>,
+    pub(super) hooks: Hooks,
     pub(super) unknown_keys: BTreeSet<String>,
     pub(super) jvm_only: Vec<(&'static str, &'static str)>,
     /// Who chose what.
@@ -79,7 +81,7 @@ pub(super) struct Chosen {
 #[derive(Clone, Debug, Default)]
 #[must_use = "a builder does nothing until it builds"]
 pub struct ConfigBuilder {
-    chosen: Chosen,
+    pub(super) chosen: Chosen,
 }
 
 /// A count or size as the property keeps it. What a long cannot hold is out of every range.

@@ -197,7 +197,7 @@ pub(super) const OURS: [&str; 7] = [
 ];
 
 /// Kafka's properties that this version does not carry out, but for `transactional.id`.
-static NOT_YET: [NotYet; 55] = [
+static NOT_YET: [NotYet; 54] = [
     number("bootstrap.resolve.timeout.ms", "0"),
     text("buffer.memory.allocation.strategy", "full"),
     text("client.dns.lookup", "use_all_dns_ips"),
@@ -207,7 +207,6 @@ static NOT_YET: [NotYet; 55] = [
     number("compression.zstd.level", "3"),
     list("config.providers", ""),
     NotYet { harmless: Some("false"), ..word("enable.metrics.push", "true") },
-    list("interceptor.classes", ""),
     NotYet { harmless: Some("false"), ..word("metadata.cluster.check.enable", "true") },
     secret("sasl.jaas.config"),
     number("sasl.login.connect.timeout.ms", ""),
@@ -255,7 +254,10 @@ static NOT_YET: [NotYet; 55] = [
     word("transaction.two.phase.commit.enable", "false"),
 ];
 
-const BYTES: &str = "keys and values are bytes here: encode them before send";
+const BYTES: &str = "give Producer::typed_topic a serializer (kuring::serializer has Kafka's), or \
+                     encode keys and values before send";
+const INTERCEPTORS: &str = "nothing of it is called: write an Interceptor and give it to \
+                            ConfigBuilder::interceptor";
 const METRICS: &str = "read Producer::metrics and report it where you like";
 const TLS: &str = "nothing takes its place: there is no Java security provider";
 const LOGIN: &str = "nothing takes its place: there are no Java login classes";
@@ -264,7 +266,8 @@ const BROKER: &str = "nothing takes its place: only brokers check tokens";
 
 /// Kafka's properties that only mean something in a JVM, or not on a producer's side, each with
 /// what takes its place.
-static JVM_ONLY: [(&str, &str); 29] = [
+static JVM_ONLY: [(&str, &str); 30] = [
+    ("interceptor.classes", INTERCEPTORS),
     ("key.serializer", BYTES),
     ("metric.reporters", METRICS),
     ("sasl.client.callback.handler.class", LOGIN),

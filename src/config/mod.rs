@@ -1,6 +1,6 @@
 //! How a producer is configured: a typed builder and Kafka's property names, one set of checks.
 //!
-//! Uses: `partitioner`, to take one with everything else.
+//! Uses: `partitioner`, `callback` and `interceptor`, to take these with everything else.
 //!
 //! Both roads lead to the same [`Settings`]. A wrong value is a [`ConfigError`] that names the
 //! property, the value and what is accepted. A property that Kafka has and this version does not
@@ -27,6 +27,7 @@ mod catalog;
 mod cpus;
 mod effective;
 mod error;
+mod hooks;
 mod keys;
 mod machine;
 mod origin;

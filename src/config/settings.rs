@@ -15,6 +15,7 @@ use super::bootstrap::HostPort;
 use super::error::ConfigError;
 use super::machine::Machine;
 use super::origin::Origins;
+use crate::callback::Hooks;
 use crate::partitioner::{PartitionerClass, Partitioners};
 
 /// The longest duration a setting holds: 100 years. Longer values are accepted and mean this one.
@@ -265,6 +266,8 @@ pub struct Settings {
     pub jvm_only_keys: Vec<&'static str>,
     /// Where each value came from; no part of what two settings are compared by.
     pub(super) origins: Arc<Origins>,
+    /// Interceptors, and the delivery handler. The producer takes them out.
+    pub(crate) hooks: Hooks,
 }
 
 impl Settings {

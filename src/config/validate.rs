@@ -87,6 +87,7 @@ pub(super) fn settings(chosen: &Chosen) -> Result<Settings, ConfigError> {
         unknown_keys: chosen.unknown_keys.iter().cloned().collect(),
         jvm_only_keys: chosen.jvm_only.iter().map(|(key, _)| *key).collect(),
         origins: Arc::default(),
+        hooks: chosen.hooks.clone(),
     };
     log_ignored(chosen);
     let settings = named(settings, chosen.client_id.is_none());

@@ -56,7 +56,7 @@ use crate::accumulator::batch_ring::{BatchRing, Head, Reservations};
 use crate::accumulator::frame::Frame;
 use crate::clock;
 use crate::config::{RecordingLevel, Settings};
-use crate::delivery::{CellIndex, Span};
+use crate::delivery::{CellIndex, Span, Written};
 use crate::error::SendError;
 use crate::ids::{BrokerId, ConnectionId, TopicId};
 use crate::metadata::{Cluster, Snapshot};
@@ -129,6 +129,24 @@ impl Verdict {
     /// The records as they were claimed: what the completion queue knows them by.
     pub fn claimed(&self) -> Span {
         if self.has_holes { self.cell.claimed(self.span) } else { self.span }
+    }
+
+    /// Tells what became of the records, in their order: some of them, and their outcome.
+    pub fn each_run(&self, mut tell: impl FnMut(Span, Result<Written, &SendError>)) {
+        match &self.outcome {
+            Outcome::Acknowledged { base_offset, log_append_time } => {
+                let (base_offset, log_append_time) = (*base_offset, *log_append_time);
+                tell(self.span, Ok(Written { base_offset, log_append_time }));
+            }
+            Outcome::Failed(error) => tell(self.span, Err(error)),
+            Outcome::FailedEach(errors) => {
+                let mut first = self.span.first;
+                for (records, error) in errors {
+                    tell(Span { first, records: *records, of: self.span.of }, Err(error));
+                    first += records;
+                }
+            }
+        }
     }
 
     /// Resolves the deliveries and wakes through `wakers`, whose memory is lent and comes back

@@ -59,19 +59,6 @@ impl Topic {
         }
     }
 
-    #[cold]
-    fn not_now(&self, blocked: Blocked) -> TrySendError {
-        match blocked {
-            Blocked::Memory { .. } => TrySendError::Memory,
-            Blocked::Metadata { .. } => {
-                self.ask_for_metadata();
-                self.refusal().map_or(TrySendError::Metadata, TrySendError::Rejected)
-            }
-            Blocked::Closed => TrySendError::Closed,
-            Blocked::Rejected(error) => TrySendError::Rejected(error),
-        }
-    }
-
     fn hold(&self, record: &Record<'_>, len: usize) -> Result<Held<'_>, Blocked> {
         let count = self.shared.entry.partition_count();
         if count == 0 {

@@ -6,7 +6,9 @@
 //! Reading order: rig → sending → the others.
 #![forbid(unsafe_code)]
 
+mod callbacks;
 mod closing;
+mod interceptors;
 mod memory;
 mod placing;
 mod purging;
@@ -137,6 +139,25 @@ on_every_driver! {
     starting::net_10_every_address_of_a_name_is_tried,
     starting::a_lost_connection_is_made_again_when_it_is_needed,
     starting::metrics_tell_what_happened,
+    callbacks::ack_1_calls_of_a_partition_are_made_in_the_order_of_its_records,
+    callbacks::ack_2_deliveries_come_after_all_calls_of_their_batch,
+    callbacks::ack_3_a_flush_and_a_close_mean_that_calls_have_returned,
+    callbacks::ack_4_a_call_that_panics_is_survived_by_all_others,
+    callbacks::ack_5_a_batch_s_memory_is_free_when_its_calls_are_made,
+    callbacks::ack_6_a_failure_is_told_with_topic_and_partition,
+    callbacks::ack_7_a_call_may_send_flush_and_close,
+    callbacks::ack_7_a_call_on_expiry_may_send,
+    callbacks::api_7_every_accepted_record_is_told_once_however_it_ends,
+    callbacks::with_a_handler_the_queue_has_nothing,
+    callbacks::a_record_that_is_not_taken_drops_its_closure_uncalled,
+    callbacks::a_handler_goes_with_its_producer,
+    callbacks::a_failed_shard_calls_everyone,
+    interceptors::every_way_of_sending_comes_by_the_interceptors,
+    interceptors::what_interceptors_change_is_sent_in_their_order,
+    interceptors::a_record_that_is_not_taken_is_told_once_and_on_this_thread,
+    interceptors::ack_6_the_partition_is_told_where_it_was_chosen,
+    interceptors::ack_8_interceptors_are_told_before_the_handler_with_the_headers,
+    interceptors::an_interceptor_that_fails_is_skipped,
     typed::every_way_of_sending_typed_records_arrives,
     typed::the_bytes_of_a_typed_key_choose_the_partition,
     typed::none_is_a_null_and_no_value_is_a_tombstone,

@@ -58,6 +58,7 @@ pub(crate) const LAYERS: &[Layer] = &[
         modules: &["producer", "topic", "typed"],
         uses: &[
             "accumulator",
+            "callback", // what verdicts call, and what interceptors are told
             "clock",
             "config",
             "delivery",
@@ -65,6 +66,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "driver::probe::OpenError", // shown to the user in `StartError`
             "error",
             "fork",
+            "interceptor::Draft", // what interceptors have changed of a record
             "metadata",
             "meters", // what calls count that wait
             "metrics",
@@ -82,6 +84,7 @@ pub(crate) const LAYERS: &[Layer] = &[
         modules: &["shard"],
         uses: &[
             "accumulator",
+            "callback", // the calls that a verdict causes
             "clock",
             "config", // how to pin the thread, which driver to open, socket buffer sizes
             "delivery::completion", // where the verdicts on submitted records go
@@ -101,6 +104,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "clock",               // conversions only: see CLOCK_READS
             "config",              // times, sizes and counts of the settings
             "delivery::CellIndex", // resolves the promises of a batch
+            "delivery::Written",   // where its records are
             "delivery::Span",      // or of some of its records
             "error",               // the verdicts it hands out
             "ids",
@@ -137,6 +141,22 @@ pub(crate) const LAYERS: &[Layer] = &[
             "protocol",
         ],
     },
+    // A partitioner, by name or the user's own, and what is to be called are set with everything
+    // else.
+    Layer {
+        modules: &["config"],
+        uses: &[
+            "callback",
+            "interceptor::Interceptor",
+            "partitioner::Partitioner",
+            "partitioner::PartitionerClass",
+            "partitioner::Partitioners",
+        ],
+    },
+    Layer {
+        modules: &["callback", "interceptor"],
+        uses: &["clock", "delivery", "error", "record"],
+    },
     Layer { modules: &["delivery"], uses: &["clock", "error", "fork", "park", "record", "sync"] },
     Layer { modules: &["serializer"], uses: &[] },
     // A wait with a deadline has to know what time it is.
@@ -145,15 +165,6 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer { modules: &["error"], uses: &["protocol::error_code"] },
     Layer { modules: &["record"], uses: &["protocol::record_batch"] },
     Layer { modules: &["protocol"], uses: &["ids"] },
-    // A partitioner, by name or the user's own, is set with everything else.
-    Layer {
-        modules: &["config"],
-        uses: &[
-            "partitioner::Partitioner",
-            "partitioner::PartitionerClass",
-            "partitioner::Partitioners",
-        ],
-    },
     Layer { modules: &["partitioner"], uses: &[] },
     Layer { modules: &["ids"], uses: &[] },
     Layer { modules: &["clock"], uses: &[] },

@@ -448,7 +448,7 @@ fn jvm_properties_are_accepted_and_logged_with_what_takes_their_place() {
     assert_eq!(made.jvm_only_keys, ["key.serializer", "value.serializer"]);
     let lines = heard.lines.lock().expect("no panic");
     assert_eq!(lines.len(), 2, "{lines:?}");
-    assert!(lines[0].contains("key.serializer") && lines[0].contains("encode them before send"));
+    assert!(lines[0].contains("key.serializer") && lines[0].contains("typed_topic"));
 }
 
 #[test]
