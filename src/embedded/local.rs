@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use crate::callback::DeliveryReport;
 use crate::delivery::Delivery;
 use crate::error::{SendError, TrySendError};
 use crate::record::{Acknowledged, Record};
@@ -119,6 +120,19 @@ impl LocalTopic {
     /// As [`Topic::try_submit`].
     pub fn try_submit(&self, record: Record<'_>, user_data: u64) -> Result<(), TrySendError> {
         self.topic.try_submit(record, user_data)
+    }
+
+    /// [`try_send`](Self::try_send) with a closure instead of a delivery, which a turn calls:
+    /// [`Topic::try_send_with`].
+    ///
+    /// # Errors
+    /// As [`Topic::try_send_with`].
+    pub fn try_send_with(
+        &self,
+        record: Record<'_>,
+        call: impl FnOnce(&DeliveryReport<'_>) + Send + 'static,
+    ) -> Result<(), TrySendError> {
+        self.topic.try_send_with(record, call)
     }
 
     /// Sends a record: [`Topic::send`]. Where it has to wait, for memory or for metadata, something

@@ -12,8 +12,8 @@ use std::time::Duration;
 use kafka_protocol::messages::ApiKey;
 use kuring::embedded::Local;
 use kuring::{
-    Delivery, DriverChoice, Embedded, Producer, Progress, Purge, Record, SendError, Summary,
-    TrySendError,
+    Delivery, DeliveryReport, DriverChoice, Embedded, Producer, Progress, Purge, Record, SendError,
+    Summary, TrySendError,
 };
 use tokio::task::spawn_local;
 
@@ -296,4 +296,27 @@ pub(crate) fn ack_7_a_waker_may_call_anything(driver: DriverChoice) {
     let other = builder(&broker, DriverChoice::Epoll).build().unwrap();
     assert!(other.topic("t").blocking_send(Record::new()).unwrap().wait().is_ok());
     assert_eq!(producer.close(PATIENCE).acknowledged, 1);
+}
+
+pub(crate) fn calls_are_made_in_the_turns(driver: DriverChoice) {
+    let broker = FakeBroker::start(&[("t", 2)]);
+    let (told, heard) = std::sync::mpsc::channel();
+    let handling = told.clone();
+    let handler = move |number, report: &DeliveryReport<'_>| {
+        handling.send((number, report.to_result().unwrap().offset)).unwrap();
+    };
+    let builder = builder(&broker, driver).delivery_handler(handler);
+    let producer = builder.embedded().unwrap();
+    producer.blocking_warm_up(&["t"]).unwrap();
+    let topic = producer.topic("t");
+    let record = Record::new().partition(0);
+    topic.try_submit(record, 1).unwrap();
+    let call = move |report: &DeliveryReport<'_>| {
+        told.send((2, report.to_result().unwrap().offset)).unwrap();
+    };
+    topic.try_send_with(record, call).unwrap();
+    assert_eq!(heard.try_iter().count(), 0, "nothing happens between the turns");
+    producer.blocking_flush();
+    assert_eq!(heard.try_iter().collect::<Vec<_>>(), [(1, Some(0)), (2, Some(1))]);
+    assert_eq!(producer.close(PATIENCE).acknowledged, 2);
 }

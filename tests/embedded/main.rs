@@ -66,6 +66,7 @@ on_drivers! { [epoll Epoll, uring Uring, auto Auto] {
     ending::dropped_with_its_runtime_it_sends_what_was_accepted,
     ending::a_turn_that_panics_leaves_a_verdict_for_every_record,
     ending::ack_7_a_waker_may_call_anything,
+    ending::calls_are_made_in_the_turns,
     forked::a_forks_child_has_an_inert_copy_and_the_parent_notices_nothing,
 } }
 

@@ -5,6 +5,8 @@
 use std::future::Future;
 use std::io::{Read, Write, pipe};
 use std::pin::Pin;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -12,7 +14,8 @@ use std::time::Duration;
 
 use kafka_protocol::messages::ApiKey;
 use kuring::{
-    Delivery, DriverChoice, Producer, Record, Reservation, SendError, Summary, Topic, TrySendError,
+    Delivery, DeliveryReport, DriverChoice, HeaderList, Interceptor, OnSendError, Outgoing,
+    Producer, Record, Reservation, SendError, Summary, Topic, TrySendError,
 };
 
 use crate::in_child::in_child;
@@ -180,6 +183,66 @@ pub(crate) fn a_reservation_is_inert_in_a_forks_child_and_the_parents_own(driver
     let summary = producer.close(PATIENCE);
     assert_eq!(summary, Summary { acknowledged: 3, ..Summary::default() });
     settled(&producer, summary, deliveries);
+}
+
+/// Counts what it sees.
+struct Counting(Arc<AtomicUsize>);
+
+impl Interceptor for Counting {
+    fn on_send(&self, _: &mut Outgoing<'_>) -> Result<(), OnSendError> {
+        self.0.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    fn on_acknowledgement(&self, _: &DeliveryReport<'_>, _: &HeaderList) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+/// Nothing of the user's is called in the child, and no lock is taken that a thread of the parent
+/// may hold.
+pub(crate) fn a_forks_copy_calls_nobody(driver: DriverChoice) {
+    let broker = FakeBroker::start(&[("t", 1)]);
+    let (count, handled) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+    let handling = Arc::clone(&handled);
+    let producer = builder(&broker, driver)
+        .interceptor(Counting(Arc::clone(&count)))
+        .delivery_handler(move |_, _| {
+            handling.fetch_add(1, Relaxed);
+        })
+        .build()
+        .unwrap();
+    let topic = producer.topic("t");
+    topic.blocking_submit(Record::new(), 1).unwrap();
+    producer.blocking_flush();
+    let missing = producer.topic("missing");
+    let held = Arc::new(Mutex::new(None::<Mid>));
+    let waiting = missing.clone();
+    *held.lock().unwrap() = Some(Box::pin(async move { waiting.send(Record::new()).await }));
+    assert!(poll_once(held.lock().unwrap().as_mut().unwrap()).is_pending());
+    assert_eq!((count.load(Relaxed), handled.load(Relaxed)), (3, 1));
+    let copies = Mutex::new(Some((producer.clone(), topic.clone(), missing)));
+    let (copied, counted) = (Arc::clone(&held), Arc::clone(&count));
+    in_child(move || {
+        let (producer, topic, missing) = copies.lock().unwrap().take().unwrap();
+        let never = |_: &DeliveryReport<'_>| unreachable!("this is a copy");
+        let refused = SendError::Forked { possibly_written: false };
+        for topic in [&topic, &missing] {
+            assert_eq!(topic.blocking_send(Record::new()).map(drop), forked(false));
+            assert_eq!(topic.blocking_send_with(Record::new(), never), forked(false));
+            let asked = topic.try_send_with(Record::new(), never).unwrap_err();
+            assert_eq!(asked, TrySendError::Rejected(refused.clone()));
+            assert_eq!(run("send_with", topic.send_with(Record::new(), never)), forked(false));
+        }
+        drop(copied.lock().unwrap().take());
+        assert_eq!(producer.close(PATIENCE), Summary::default());
+        assert_eq!(counted.load(Relaxed), 3);
+    });
+    drop(held.lock().unwrap().take());
+    assert_eq!(count.load(Relaxed), 4, "the parent's own is told of the send that was dropped");
+    topic.blocking_submit(Record::new(), 2).unwrap();
+    assert_eq!(producer.close(PATIENCE).acknowledged, 2);
+    assert_eq!((count.load(Relaxed), handled.load(Relaxed)), (6, 2));
 }
 
 /// The child has a copy of every descriptor, and what the parent closes ends all the same.

@@ -77,6 +77,7 @@ on_every_driver! {
     broken::of_two_shards_the_other_one_goes_on,
     forked::a_forks_child_has_an_inert_copy_and_the_parent_notices_nothing,
     forked::a_reservation_is_inert_in_a_forks_child_and_the_parents_own,
+    forked::a_forks_copy_calls_nobody,
     forked::a_childs_copies_of_the_sockets_keep_no_connection_open,
     stopped::stopped_for_longer_than_the_request_timeout,
     stopped::stopped_for_longer_than_the_delivery_timeout,

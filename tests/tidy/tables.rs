@@ -38,6 +38,7 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer {
         modules: &["embedded"],
         uses: &[
+            "callback::DeliveryReport",
             "clock",
             "config",
             "delivery",
