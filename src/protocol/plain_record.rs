@@ -54,7 +54,7 @@ impl Packed {
             return None;
         }
         // What is above the lowest seven bits, added once more, has moved up by one.
-        let spread = value + (value & !0x7f) | 0x80;
+        let spread = (value + (value & !0x7f)) | 0x80;
         Some(Self { bits: spread | self.bits << 16, bytes: 2 + self.bytes })
     }
 }
@@ -62,7 +62,7 @@ impl Packed {
 /// Zig-zag of a field's length; null is -1.
 #[inline(always)]
 fn length(field: Option<&[u8]>) -> u64 {
-    field.map_or(u64::from(NULL), |content| (content.len() as u64) << 1)
+    field.map_or_else(|| u64::from(NULL), |content| (content.len() as u64) << 1)
 }
 
 /// The numbers of a record, packed before its place is claimed, because their widths are a part of
