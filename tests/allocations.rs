@@ -11,13 +11,19 @@ mod support;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
 use kafka_protocol::messages::ApiKey;
-use kuring::{Completion, Delivery, DriverChoice, Metrics, Producer, Record, Topic};
+use kuring::serializer::{Long, SerializeError, Serializer, Target, Text};
+use kuring::{
+    Completion, ConfigBuilder, Delivery, DeliveryReport, DriverChoice, HeaderList, Interceptor,
+    Metrics, OnSendError, Outgoing, Producer, Record, Topic, TypedRecord, TypedTopic,
+};
 
 use counting::{calls, count_this_thread};
 use support::deadline::{bounded, now};
@@ -156,6 +162,92 @@ fn submitted(flooded: &Flooded, count: u64, _: &mut Vec<Delivery>, _: &mut VecDe
     }
 }
 
+/// Writes a number as a hundred bytes.
+struct Wide;
+
+impl Serializer<u64> for Wide {
+    fn serialize(
+        &self,
+        _: Target<'_>,
+        value: &u64,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SerializeError> {
+        out.extend_from_slice(&value.to_be_bytes());
+        out.resize(VALUE.len(), 0);
+        Ok(())
+    }
+}
+
+/// One by one, and several at once.
+fn serialized(
+    Flooded { producer, .. }: &Flooded,
+    count: u64,
+    taken: &mut Vec<Delivery>,
+    _: &mut VecDeque<Delivery>,
+) {
+    thread_local! {
+        static TOPICS: std::cell::OnceCell<(TypedTopic<str, u64>, TypedTopic<i64, u64>)> =
+            const { std::cell::OnceCell::new() };
+    }
+    TOPICS.with(|topics| {
+        let made =
+            || (producer.typed_topic("t", Text, Wide), producer.typed_topic("t", Long, Wide));
+        let (by_text, by_number) = topics.get_or_init(made);
+        let numbers: [u64; 50] = std::array::from_fn(|at| at as u64);
+        let many = numbers.each_ref().map(|number| TypedRecord::new().key(&7).value(number));
+        for _ in 0..count / 100 {
+            for number in &numbers {
+                drop(by_text.blocking_send(("key", number)).unwrap());
+            }
+            by_number.blocking_send_batch(&many, taken).unwrap();
+            taken.drain(..).for_each(drop);
+        }
+    });
+}
+
+/// Verdicts that the delivery handler was told.
+static HANDLED: AtomicU64 = AtomicU64::new(0);
+
+fn with_a_handler(builder: ConfigBuilder) -> ConfigBuilder {
+    HANDLED.store(0, Relaxed);
+    builder.delivery_handler(|_, report: &DeliveryReport<'_>| {
+        assert!(report.verdict.is_ok());
+        HANDLED.fetch_add(1, Relaxed);
+    })
+}
+
+/// Submits, and has the handler told.
+fn handled(flooded: &Flooded, count: u64, _: &mut Vec<Delivery>, _: &mut VecDeque<Delivery>) {
+    let before = HANDLED.load(Relaxed);
+    for number in 0..count {
+        let record = Record::new().value(&VALUE).partition(number as i32 % PARTITIONS);
+        flooded.topic.blocking_submit(record, number).unwrap();
+    }
+    until("every call", || HANDLED.load(Relaxed) - before == count);
+}
+
+/// Adds a header, and looks at every verdict.
+struct Watching;
+
+impl Interceptor for Watching {
+    fn on_send(&self, record: &mut Outgoing<'_>) -> Result<(), OnSendError> {
+        record.headers_mut().push("seen", Some(b"1"));
+        Ok(())
+    }
+
+    fn on_acknowledgement(&self, report: &DeliveryReport<'_>, headers: &HeaderList) {
+        assert!(report.verdict.is_err() || headers.last("seen").is_some());
+    }
+}
+
+fn with_an_interceptor(builder: ConfigBuilder) -> ConfigBuilder {
+    builder.interceptor(Watching)
+}
+
+fn as_it_is(builder: ConfigBuilder) -> ConfigBuilder {
+    builder
+}
+
 /// What one manner of sending took, once it was warm.
 #[derive(Debug)]
 struct Taken {
@@ -173,7 +265,7 @@ struct Flooded {
 }
 
 impl Flooded {
-    fn new(driver: DriverChoice) -> Self {
+    fn new(driver: DriverChoice, prepare: fn(ConfigBuilder) -> ConfigBuilder) -> Self {
         let broker = FakeBroker::start(&[("t", PARTITIONS)]);
         broker.state(|state| state.forgetful = true);
         let gate = Arc::new(Mutex::new(None::<Gate>));
@@ -184,7 +276,7 @@ impl Flooded {
                 _ => Turn::Serve,
             }
         });
-        let producer = builder(&broker, driver).linger(LINGER).build().unwrap();
+        let producer = prepare(builder(&broker, driver).linger(LINGER)).build().unwrap();
         let topic = producer.topic("t");
         let flooded = Self { broker, gate, producer, topic };
         flooded.count_the_shard();
@@ -226,7 +318,7 @@ impl Flooded {
     }
 
     /// The same with submitted records, so that each cell has room for what a batch has of them.
-    fn fill_with_submitted(&self) {
+    fn fill_with_submitted(&self, are_queued: bool) {
         self.settle();
         let gate = Gate::default();
         *self.gate.lock().unwrap() = Some(gate.clone());
@@ -243,6 +335,10 @@ impl Flooded {
         *self.gate.lock().unwrap() = None;
         gate.open();
         let mut completions = [const { Completion::EMPTY }; 100];
+        if !are_queued {
+            // ACK-3: with this the handler was told.
+            return self.producer.blocking_flush();
+        }
         while submitted > 0 {
             assert!(self.producer.wait_deliveries(now() + PATIENCE));
             submitted -= self.producer.poll_deliveries(&mut completions);
@@ -262,14 +358,21 @@ impl Flooded {
     }
 }
 
-fn measured(driver: DriverChoice, manner: Manner) -> Taken {
+fn measured(
+    driver: DriverChoice,
+    manner: Manner,
+    prepare: fn(ConfigBuilder) -> ConfigBuilder,
+) -> Taken {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let flooded = Flooded::new(driver);
+    let flooded = Flooded::new(driver, prepare);
+    let is = |other: Manner| std::ptr::fn_addr_eq(manner, other);
+    let watching: fn(ConfigBuilder) -> ConfigBuilder = with_an_interceptor;
+    let is_watched = std::ptr::fn_addr_eq(prepare, watching);
     for _ in 0..2 {
         (0..PARTITIONS).for_each(|partition| flooded.fill(partition..partition + 1));
         flooded.fill(0..PARTITIONS);
-        if manner as usize == submitted as Manner as usize {
-            flooded.fill_with_submitted();
+        if is(submitted) || is(handled) || is_watched {
+            flooded.fill_with_submitted(!is(handled));
         }
     }
     let (mut taken, mut window) = (Vec::with_capacity(100), VecDeque::with_capacity(WINDOW));
@@ -293,16 +396,20 @@ fn measured(driver: DriverChoice, manner: Manner) -> Taken {
 /// Sends in one manner, on one driver: nothing is taken.
 fn takes_nothing(driver: DriverChoice, manner: Manner) {
     bounded(Duration::from_secs(300), move || {
-        let taken = measured(driver, manner);
+        let taken = measured(driver, manner, as_it_is);
         assert!(taken.batches > 1000 && taken.requests > 200, "{taken:?}");
         assert_eq!(taken.calls, 0, "{taken:?}");
     });
 }
 
-/// Submits and polls: nothing is taken per record, batch or request. A list may still grow once.
-fn submitting_takes_nothing_each(driver: DriverChoice) {
+/// Nothing is taken per record, batch or request. A list may still grow once.
+fn takes_nothing_each(
+    driver: DriverChoice,
+    manner: Manner,
+    prepare: fn(ConfigBuilder) -> ConfigBuilder,
+) {
     bounded(Duration::from_secs(300), move || {
-        let taken = measured(driver, submitted);
+        let taken = measured(driver, manner, prepare);
         assert!(taken.batches > 1000 && taken.requests > 200, "{taken:?}");
         assert!(taken.calls <= 2, "{taken:?}");
     });
@@ -335,7 +442,23 @@ macro_rules! takes_nothing {
 
             #[test]
             fn submitting_and_polling_takes_nothing_per_record() {
-                crate::submitting_takes_nothing_each(DRIVER);
+                crate::takes_nothing_each(DRIVER, crate::submitted, crate::as_it_is);
+            }
+
+            #[test]
+            fn serializing_takes_nothing() {
+                crate::takes_nothing(DRIVER, crate::serialized);
+            }
+
+            #[test]
+            fn telling_a_delivery_handler_takes_nothing_per_record() {
+                crate::takes_nothing_each(DRIVER, crate::handled, crate::with_a_handler);
+            }
+
+            #[test]
+            fn an_interceptor_that_adds_a_header_takes_nothing_per_record() {
+                let (manner, prepare) = (crate::sent_and_dropped, crate::with_an_interceptor);
+                crate::takes_nothing_each(DRIVER, manner, prepare);
             }
         }
     };

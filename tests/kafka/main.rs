@@ -4,7 +4,7 @@
 //! Nothing is skipped silently: without Java they fail and say what to install.
 //!
 //! Reading order: content (what is sent) → traffic (who sends it) → ledger (what must be in the
-//! log) → the tests: volume, placement, sending, completions, refusals, splitting,
+//! log) → the tests: volume, placement, sending, completions, typed, refusals, splitting,
 //! outages, closing.
 #![forbid(unsafe_code)]
 
@@ -20,6 +20,7 @@ mod splitting;
 #[path = "../support/mod.rs"]
 mod support;
 mod traffic;
+mod typed;
 mod volume;
 
 /// One module per version, with each test in it.
@@ -56,6 +57,8 @@ on_every_version! {
     sending::a_topic_with_the_brokers_clock_tells_that_time,
     completions::every_submitted_record_is_where_its_completion_says,
     completions::an_embedded_producer_delivers,
+    typed::typed_records_are_what_java_s_deserializers_read,
+    typed::what_an_interceptor_changes_is_in_the_log,
     refusals::an_unknown_topic_is_named_within_max_block,
     refusals::a_topic_created_while_send_waits_is_found,
     refusals::an_invalid_topic_name_is_refused,

@@ -221,6 +221,21 @@ pub(crate) fn a_record_that_is_not_taken_is_told_once_and_on_this_thread(driver:
     assert!(held.is_done());
 }
 
+/// What interceptors change is the record that goes out, never the caller's.
+pub(crate) fn api_3_a_record_that_was_not_taken_is_sent_again_as_it_was(driver: DriverChoice) {
+    let broker = FakeBroker::start(&[("t", 1)]);
+    let (producer, log) = noting(&broker, driver);
+    let topic = producer.topic("t");
+    let headers = [Header { key: "own", value: Some(b"1") }];
+    let record = Record::new().value("a").headers(&headers);
+    assert_eq!(topic.try_send(record).unwrap_err(), TrySendError::Metadata);
+    verdict(topic.blocking_send(record).unwrap()).unwrap();
+    let found = broker.log("t", 0).remove(0).headers;
+    let header = |key: &str, value: &str| (key.into(), Some(value.into()));
+    assert_eq!(found, [header("own", "1"), header("value", "a")]);
+    assert_eq!(log.said("sent"), ["a", "a"]);
+}
+
 pub(crate) fn ack_6_the_partition_is_told_where_it_was_chosen(driver: DriverChoice) {
     struct Partitions(Arc<Mutex<Vec<Option<i32>>>>);
     impl Interceptor for Partitions {

@@ -6,9 +6,10 @@ use std::thread;
 use std::time::Duration;
 
 use kafka_protocol::messages::ApiKey;
+use kuring::clock::wall_ms;
 use kuring::{Delivery, DriverChoice, Header, Record, SendError, Topic, TrySendError};
 
-use crate::rig::{builder, offsets, poll_once, run, verdict};
+use crate::rig::{builder, offsets, poll_once, run, until, verdict};
 use crate::support::fake_broker::{FakeBroker, PATIENCE};
 use crate::support::fetch::OwnedRecord;
 
@@ -79,7 +80,7 @@ pub(crate) fn a_send_that_had_to_wait_is_sent_once(driver: DriverChoice) {
     assert_eq!(broker.values("t", 0), ["first", "second"]);
 }
 
-pub(crate) fn an_explicit_partition_and_a_key_choose_the_partition(driver: DriverChoice) {
+pub(crate) fn api_4_an_explicit_partition_and_a_key_choose_the_partition(driver: DriverChoice) {
     let broker = FakeBroker::start(&[("t", 7)]);
     let producer = builder(&broker, driver).build().unwrap();
     let topic = producer.topic("t");
@@ -148,6 +149,22 @@ pub(crate) fn unkeyed_records_fill_a_batch_before_they_go_elsewhere(driver: Driv
         let full = batches.iter().filter(|records| ***records == 17).count();
         assert!(full == 10 && batches.len() == 10, "{batches:?}");
     });
+}
+
+pub(crate) fn api_2_a_record_without_a_time_has_that_after_its_wait_for_metadata(
+    driver: DriverChoice,
+) {
+    let broker = FakeBroker::start(&[]);
+    let producer = builder(&broker, driver).build().unwrap();
+    let topic = producer.topic("late");
+    let mut waiting = topic.send(Record::new());
+    assert!(poll_once(&mut waiting).is_pending());
+    let asked = wall_ms();
+    until("the clock goes on", || wall_ms() > asked + 20);
+    broker.create_topic("late", 1);
+    let told = verdict(run("send", waiting).unwrap()).unwrap();
+    assert!(told.timestamp > asked + 10 && told.timestamp <= wall_ms(), "{told:?} after {asked}");
+    assert_eq!(broker.log("late", 0)[0].timestamp, told.timestamp);
 }
 
 pub(crate) fn api_1_a_negative_partition_or_timestamp_is_refused(driver: DriverChoice) {

@@ -14,7 +14,7 @@ fn is_produce(seen: &Seen) -> bool {
     seen.api == ApiKey::Produce
 }
 
-pub(crate) fn acks_say_when_and_whether_there_is_an_offset(driver: DriverChoice) {
+pub(crate) fn meta_3_acks_say_when_and_whether_there_is_an_offset(driver: DriverChoice) {
     for (acks, wire) in [(Acks::None, 0), (Acks::Leader, 1), (Acks::All, -1)] {
         let broker = FakeBroker::start(&[("t", 2)]);
         let producer = builder(&broker, driver).acks(acks).build().unwrap();

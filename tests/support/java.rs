@@ -45,6 +45,30 @@ pub(crate) fn consume_from(
     partition: i32,
     count: usize,
 ) -> String {
+    console_consumer(version, bootstrap, (topic, partition), count, ["String"; 2])
+}
+
+/// [`consume`] with Kafka's deserializers of these types for key and value.
+pub(crate) fn consume_as(
+    cluster: &Cluster,
+    topic: &str,
+    partition: i32,
+    count: usize,
+    types: [&str; 2],
+) -> String {
+    console_consumer(cluster.version(), &cluster.bootstrap(), (topic, partition), count, types)
+}
+
+fn console_consumer(
+    version: Version,
+    bootstrap: &str,
+    (topic, partition): (&str, i32),
+    count: usize,
+    types: [&str; 2],
+) -> String {
+    let class = |name: &str| format!("org.apache.kafka.common.serialization.{name}Deserializer");
+    let [key, value] = types.map(class);
+    let [key, value] = [format!("key.deserializer={key}"), format!("value.deserializer={value}")];
     let property = match version {
         Version::V4_3_1 => "--formatter-property",
         Version::V3_9_2 => "--property",
@@ -60,6 +84,8 @@ pub(crate) fn consume_from(
         ["--timeout-ms", "60000"],
         [property, "print.key=true"],
         [property, &separator],
+        [property, &key],
+        [property, &value],
     ];
     let class = "org.apache.kafka.tools.consumer.ConsoleConsumer";
     run(version, class, arguments.as_flattened(), "")
