@@ -435,7 +435,9 @@ impl ConfigBuilder {
                 self.chosen.transactional_id = Some(id.to_owned());
             }
             Lookup::JvmOnly(key, instead) => {
-                if !self.chosen.jvm_only.contains(&(key, instead)) {
+                // An empty list asks for nothing.
+                let is_asked = !value::trim(value).is_empty();
+                if is_asked && !self.chosen.jvm_only.contains(&(key, instead)) {
                     self.chosen.jvm_only.push((key, instead));
                 }
             }
