@@ -4,8 +4,8 @@
 //! Nothing is skipped silently: without Java they fail and say what to install.
 //!
 //! Reading order: content (what is sent) → traffic (who sends it) → ledger (what must be in the
-//! log) → the tests: volume, placement, sending, completions, typed, refusals, splitting,
-//! outages, closing.
+//! log) → the tests: volume, placement, sending, completions, reserving, typed, refusals,
+//! splitting, outages, closing.
 #![forbid(unsafe_code)]
 
 mod closing;
@@ -15,6 +15,7 @@ mod ledger;
 mod outages;
 mod placement;
 mod refusals;
+mod reserving;
 mod sending;
 mod splitting;
 #[path = "../support/mod.rs"]
@@ -59,6 +60,8 @@ on_every_version! {
     completions::an_embedded_producer_delivers,
     typed::typed_records_are_what_java_s_deserializers_read,
     typed::what_an_interceptor_changes_is_in_the_log,
+    reserving::a_batch_goes_without_its_dropped_first_record,
+    reserving::a_batch_goes_without_its_late_first_record_which_comes_behind_it,
     refusals::an_unknown_topic_is_named_within_max_block,
     refusals::a_topic_created_while_send_waits_is_found,
     refusals::an_invalid_topic_name_is_refused,
