@@ -30,7 +30,7 @@ fn read_by_java<K, V>(
     let topic = producer.typed_topic(TOPIC, serializers.0, serializers.1);
     for (key, value) in records {
         let record = TypedRecord::new().key(key).value(value).partition(partition);
-        topic.blocking_send(record).unwrap();
+        drop(topic.blocking_send(record).unwrap());
     }
     let summary = producer.close(Duration::from_secs(30));
     assert_eq!(summary.acknowledged, records.len() as u64);
@@ -117,7 +117,7 @@ pub(crate) fn what_an_interceptor_changes_is_in_the_log(version: Version) {
     cluster.read(name, 0, |found| {
         let number = found.offset as u32;
         let text = number.to_string();
-        let value = (number % 2 == 0).then_some(text.as_bytes());
+        let value = number.is_multiple_of(2).then_some(text.as_bytes());
         assert_eq!(found.value, value);
         let stamp = number.to_be_bytes();
         let expected: [(&[u8], Option<&[u8]>); 2] =
