@@ -132,6 +132,7 @@
 //!
 //! - `testing`: brokers for users' tests; knows the protocol and no producer. Feature `testing`.
 //! - `embedded`: a producer inside somebody else's loop.
+//! - `statistics`: what a producer has done, as librdkafka tells it.
 //! - `producer`, `topic`, `typed`: what users hold.
 //! - `shard`: the loop that joins a sender and a driver, and decides nothing.
 //! - `metrics`: what a producer has done, and how fast, out of what its shards count.
@@ -200,6 +201,7 @@ mod shard;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub mod simulation;
+mod statistics;
 mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -222,6 +224,7 @@ pub use partitioner::{Partitioner, PartitionerClass, Unplaced};
 pub use producer::{Producer, Purge, StartError, Summary};
 pub use protocol::error_code::ErrorCode;
 pub use record::{Acknowledged, Header, HeaderList, Record, RecordMetadata};
+pub use statistics::StatsReporter;
 pub use topic::{Reservation, Sending, SendingWith, Submitting, Topic};
 pub use typed::{TypedRecord, TypedSendError, TypedTopic};
 

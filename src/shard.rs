@@ -44,6 +44,9 @@ const LATE: Duration = Duration::from_millis(10);
 /// How often it looks, as long as there is something to see.
 const LATE_LOOKS_MAX: usize = 64;
 
+/// The time awake is measured in one turn of so many.
+const AWAKE_EVERY: u32 = 16;
+
 /// How long a shard that failed waits for records that are just being written.
 const STRAGGLERS_MAX: Duration = Duration::from_secs(5);
 
@@ -340,8 +343,12 @@ pub(crate) struct Turn<D> {
     serve_again_at: Option<u64>,
     /// When the meters' open window is over.
     roll_at: u64,
-    /// Since when the driver's wait is a sleep; only if that is measured.
-    asleep_since: Option<Instant>,
+    /// When the latest wait ended, if it ended with news.
+    woken_at: Option<Instant>,
+    /// When the turn began, the handling of that news included.
+    began: Instant,
+    turns: u32,
+    /// Whether the time awake is measured.
     measures: bool,
 }
 
@@ -390,7 +397,9 @@ impl<D: Driver> Turn<D> {
             looked_at: now,
             serve_again_at: None,
             roll_at: 0,
-            asleep_since: None,
+            woken_at: None,
+            began: now,
+            turns: 0,
             measures: settings.metrics_level != RecordingLevel::Off,
         }
     }
@@ -479,8 +488,8 @@ impl<D: Driver> Turn<D> {
         let again = self.driver.hand_over(watched) || until.is_some_and(|until| until <= now);
         let asleep =
             !again && accumulator.fall_asleep(until.map_or(u64::MAX, clock::to_nanos), answers_due);
-        // What the host does with its thread meanwhile is its own affair.
-        self.asleep_since = (asleep && self.measures).then_some(now);
+        // What the host does with its thread from now on is its own affair.
+        self.count_awake();
         if asleep { Step::Asleep(until) } else { Step::Again }
     }
 
@@ -503,7 +512,8 @@ impl<D: Driver> Turn<D> {
     fn round(&mut self) -> (bool, Instant) {
         self.shared.accumulator.awake();
         let now = clock::now();
-        self.wake_up(now);
+        self.began = self.woken_at.take().unwrap_or(now);
+        self.turns = self.turns.wrapping_add(1);
         let moment = clock::to_nanos(now);
         self.roll_at = self.shared.meters.turn(moment, self.roll_at);
         if self.sender.in_flight_bytes() > 0 && now > self.looked_at + LATE {
@@ -528,13 +538,6 @@ impl<D: Driver> Turn<D> {
         });
         self.sender.handle_timeout(now);
         (self.perform(now, moment), now)
-    }
-
-    /// The sleep is over, if there was one.
-    fn wake_up(&mut self, now: Instant) {
-        if let Some(since) = self.asleep_since.take() {
-            self.shared.meters.own.sleep_nanos.add(nanos(now.saturating_duration_since(since)));
-        }
     }
 
     fn handle_commands(&mut self, now: Instant) {
@@ -666,8 +669,22 @@ impl<D: Driver> Turn<D> {
                 .shared
                 .accumulator
                 .fall_asleep(until.map_or(u64::MAX, clock::to_nanos), answers_due);
-        self.asleep_since = (may_sleep && self.measures).then(clock::now);
-        self.look(now, if may_sleep { until } else { Some(now) });
+        if may_sleep {
+            self.count_awake();
+            self.look(now, until);
+        } else {
+            self.look(now, Some(now));
+            self.count_awake();
+        }
+    }
+
+    /// The turn's work is over. One turn's time stands for those around it: to read the clock in
+    /// each would cost more than all that is counted besides.
+    fn count_awake(&self) {
+        if self.measures && self.turns.is_multiple_of(AWAKE_EVERY) {
+            let awake = nanos(clock::now().saturating_duration_since(self.began));
+            self.shared.meters.own.awake_nanos.add(awake * u64::from(AWAKE_EVERY));
+        }
     }
 
     /// Waits for the driver, and tells the sender what happened. Whether anything did.
@@ -692,9 +709,7 @@ impl<D: Driver> Turn<D> {
         // Not `woken_at`: between the look and that reading the process may have been stopped.
         self.looked_at = now;
         self.shared.meters.own.looks.add(1);
-        if let Some(woken_at) = woken_at {
-            self.wake_up(woken_at);
-        }
+        self.woken_at = woken_at;
         self.busy_at = woken_at.unwrap_or(self.busy_at);
         woken_at.is_some()
     }

@@ -144,8 +144,8 @@ meters! {
             epoch_bumps,
             /// Looks at the driver.
             looks,
-            /// Time that the shard slept in the driver.
-            sleep_nanos,
+            /// Time that the shard was awake, measured in one turn of sixteen.
+            awake_nanos,
             /// When the shard's latest turn began; as a count, how long it has lived.
             turned,
         }
@@ -329,6 +329,8 @@ pub struct TopicCells {
 #[derive(Debug)]
 struct NodePart {
     id: BrokerId,
+    host: Arc<str>,
+    port: u16,
     cells: Arc<NodeCells>,
     windows: Windows<NodeReading>,
 }
@@ -348,6 +350,8 @@ struct Parts {
     topics: Vec<TopicPart>,
     own: Windows<OwnReading>,
     calls: Windows<CallReading>,
+    /// When the shard's first turn began.
+    began: u64,
     /// When the open window began; 0 before the shard's first turn.
     opened: u64,
     /// The closed windows, the latest at the end.
@@ -381,16 +385,18 @@ impl ShardMeters {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The cells of a broker; the same ones for the same id. Takes the lock, allocates when the
-    /// broker is new. Times in nanoseconds since the process's zero, here and below.
-    pub fn node(&self, id: BrokerId) -> Arc<NodeCells> {
+    /// The cells of a broker, which is there now; the same ones for the same id. Takes the lock,
+    /// allocates when the broker is new. Times in nanoseconds since the process's zero, here and
+    /// below.
+    pub fn node(&self, id: BrokerId, host: &Arc<str>, port: u16) -> Arc<NodeCells> {
         let mut parts = self.parts();
-        if let Some(node) = parts.nodes.iter().find(|node| node.id == id) {
+        if let Some(node) = parts.nodes.iter_mut().find(|node| node.id == id) {
+            (node.host, node.port) = (Arc::clone(host), port);
             return Arc::clone(&node.cells);
         }
         let cells = Arc::<NodeCells>::default();
-        let windows = Windows::default();
-        parts.nodes.push(NodePart { id, cells: Arc::clone(&cells), windows });
+        let (host, windows) = (Arc::clone(host), Windows::default());
+        parts.nodes.push(NodePart { id, host, port, cells: Arc::clone(&cells), windows });
         cells
     }
 
@@ -431,13 +437,13 @@ impl ShardMeters {
             Err(std::sync::TryLockError::Poisoned(broken)) => broken.into_inner(),
             Err(std::sync::TryLockError::WouldBlock) => return now,
         };
-        let Parts { nodes, topics, own, calls, opened, closed } = &mut *parts;
+        let Parts { nodes, topics, own, calls, began, opened, closed } = &mut *parts;
         let next = now.saturating_add(self.spec.nanos());
         if *opened == 0 {
             // Lives from now on; nothing else was counted yet that would be lost.
             self.own.turned.set(now);
             own.begin(OwnReading { turned: now, ..OwnReading::default() });
-            *opened = now;
+            (*began, *opened) = (now, now);
             return next;
         }
         // One window is the open one.
@@ -470,7 +476,15 @@ impl ShardMeters {
             let latency = node.cells.latency.read();
             let counts = node.windows.measure(node.cells.counts.read(), &view);
             let (connected, in_flight) = (node.cells.connected.get(), node.cells.in_flight.get());
-            NodeShare { id: node.id, counts, latency, connected: connected > 0, in_flight }
+            NodeShare {
+                id: node.id,
+                host: Arc::clone(&node.host),
+                port: node.port,
+                counts,
+                latency,
+                connected: connected > 0,
+                in_flight,
+            }
         };
         let topic = |topic: &TopicPart| TopicShare {
             name: Arc::clone(&topic.name),
@@ -486,6 +500,7 @@ impl ShardMeters {
             send_to_ack: self.send_to_ack.read(),
             elapsed: view.elapsed(),
             metadata_at: self.metadata_at.get(),
+            began: parts.began,
         }
     }
 }
@@ -517,6 +532,8 @@ pub struct ShardReading {
     pub elapsed: Duration,
     /// When the latest metadata came; 0: never.
     pub metadata_at: u64,
+    /// When the shard's first turn began; 0: there was none yet.
+    pub began: u64,
 }
 
 /// A shard's numbers of one broker.
@@ -524,6 +541,10 @@ pub struct ShardReading {
 pub struct NodeShare {
     /// Which.
     pub id: BrokerId,
+    /// Where it is.
+    pub host: Arc<str>,
+    /// And at which port.
+    pub port: u16,
     /// The counts.
     pub counts: Measured<NodeReading>,
     /// From produce requests to their answers.

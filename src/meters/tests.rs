@@ -72,9 +72,9 @@ fn a_reader_delays_the_end_of_a_window_and_never_the_shard() {
 fn brokers_and_topics_are_counted_apart_and_join_in_the_middle_of_a_window() {
     let meters = meters(2);
     turns(&meters, &[(100, 0), (131, 0)]);
-    let node = meters.node(BrokerId(7));
+    let node = meters.node(BrokerId(7), &Arc::from("k"), 9092);
     let (topic, partition) = meters.topic(&Arc::from("t"), 3);
-    assert!(Arc::ptr_eq(&node, &meters.node(BrokerId(7))));
+    assert!(Arc::ptr_eq(&node, &meters.node(BrokerId(7), &Arc::from("k"), 9092)));
     node.counts.requests.add(2);
     topic.counts.records.add(3);
     partition.records.add(3);

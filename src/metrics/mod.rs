@@ -11,6 +11,8 @@
 //! says NaN because nothing was measured, the value is 0.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "metrics")]
+pub mod facade;
 mod names;
 
 use std::sync::Arc;
@@ -79,6 +81,8 @@ pub struct Metrics {
     pub shards: u64,
     /// The driver in use.
     pub driver: &'static str,
+    /// Since the start of its shards.
+    pub age: Duration,
     /// How old the metadata is; none if there never was any.
     pub metadata_age: Option<Duration>,
     /// From the opening of batches to their first sending, one entry per batch.
@@ -104,6 +108,10 @@ pub struct Metrics {
 pub struct NodeMetrics {
     /// The broker's id; negative ones are bootstrap addresses.
     pub id: i32,
+    /// Where it is.
+    pub host: Arc<str>,
+    /// And at which port.
+    pub port: u16,
     /// Connections to it that are open now, one per shard at most.
     pub connections: u64,
     /// Requests that wait for their answer.
@@ -112,6 +120,8 @@ pub struct NodeMetrics {
     pub requests: u64,
     /// Answers to them.
     pub responses: u64,
+    /// Produce requests among the requests.
+    pub produce_requests: u64,
     /// Bytes handed to its sockets.
     pub bytes_out: u64,
     /// Bytes received.
@@ -252,6 +262,9 @@ impl Metrics {
             let age = Duration::from_nanos(now.saturating_sub(reading.metadata_at));
             self.metadata_age = Some(self.metadata_age.map_or(age, |other| other.min(age)));
         }
+        if reading.began > 0 {
+            self.age = self.age.max(Duration::from_nanos(now.saturating_sub(reading.began)));
+        }
         self.set_totals();
     }
 
@@ -287,12 +300,14 @@ impl Metrics {
             at
         });
         let node = &mut self.nodes[at];
+        (node.host, node.port) = (share.host, share.port);
         node.figures.add(&share.counts, elapsed);
         let total = node.figures.sums.total;
         node.connections += u64::from(share.connected);
         node.in_flight += share.in_flight;
         node.requests = total.requests;
         node.responses = total.responses;
+        node.produce_requests = total.produce_requests;
         node.bytes_out = total.bytes_out;
         node.bytes_in = total.bytes_in;
         node.lost = total.lost;

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Metrics, NodeMetrics, TopicMetrics, ratio};
-use crate::meters::Histogram;
+use crate::meters::{Histogram, OwnReading};
 use crate::protocol::record_batch::HEADER_BYTES;
 
 /// Which group a metric belongs to.
@@ -141,6 +141,15 @@ const fn ours<T: 'static>((definition, value): Row<T>) -> Row<T> {
 
 const MILLI: f64 = 1e6;
 
+/// What was measured in some turns stands for all, so it may be a little more than there was.
+fn awake(own: &OwnReading) -> u64 {
+    own.awake_nanos.min(own.turned)
+}
+
+fn asleep(own: &OwnReading) -> u64 {
+    own.turned - awake(own)
+}
+
 fn percentile(histogram: &Histogram, percent: f64) -> f64 {
     histogram.percentile(percent).as_secs_f64() * 1e3
 }
@@ -214,26 +223,22 @@ pub(super) static PRODUCER: &[Row<Metrics>] = &[
     }),
     kafkas("incoming-byte-total", Bytes, "Bytes received.", |m| m.node.total(|n| n.bytes_in)),
     kafkas("io-ratio", Ratio, "Share of their time that the shards are awake.", |m| {
-        ratio(m.own.recent(|o| o.turned.saturating_sub(o.sleep_nanos)), m.own.recent(|o| o.turned))
+        m.own.mean(awake, |o| o.turned)
     }),
     kafkas(
         "io-time-ns-avg",
         Nanos,
         "Average time from the end of one sleep to the next look at the sockets.",
-        |m| m.own.mean(|o| o.turned.saturating_sub(o.sleep_nanos), |o| o.looks),
+        |m| m.own.mean(awake, |o| o.looks),
     ),
-    kafkas("io-time-ns-total", Nanos, "Time that the shards were awake.", |m| {
-        m.own.total(|o| o.turned.saturating_sub(o.sleep_nanos))
-    }),
+    kafkas("io-time-ns-total", Nanos, "Time that the shards were awake.", |m| m.own.total(awake)),
     kafkas("io-wait-ratio", Ratio, "Share of their time that the shards sleep.", |m| {
-        m.own.mean(|o| o.sleep_nanos, |o| o.turned)
+        m.own.mean(asleep, |o| o.turned)
     }),
     kafkas("io-wait-time-ns-avg", Nanos, "Average sleep per look at the sockets.", |m| {
-        m.own.mean(|o| o.sleep_nanos, |o| o.looks)
+        m.own.mean(asleep, |o| o.looks)
     }),
-    kafkas("io-wait-time-ns-total", Nanos, "Time that the shards slept.", |m| {
-        m.own.total(|o| o.sleep_nanos)
-    }),
+    kafkas("io-wait-time-ns-total", Nanos, "Time that the shards slept.", |m| m.own.total(asleep)),
     kafkas("metadata-age", Seconds, "Age of the metadata in use.", |m| {
         m.metadata_age.unwrap_or_default().as_secs_f64()
     }),

@@ -35,85 +35,92 @@ fn every_metric_has_one_name_in_its_group() {
     assert_eq!(distinct.len(), names.len());
 }
 
+const PAIRS: &[(&str, &[&str])] = &[
+    ("batch-split", &["rate", "total"]),
+    ("buffer-exhausted", &["rate", "total"]),
+    ("record-send", &["rate", "total"]),
+    ("record-retry", &["rate", "total"]),
+    ("record-error", &["rate", "total"]),
+    ("batch-size", &["avg", "max"]),
+    ("record-queue-time", &["avg", "max"]),
+    ("request-latency", &["avg", "max"]),
+    ("record-size", &["avg", "max"]),
+    ("produce-throttle-time", &["avg", "max"]),
+    ("compression-rate", &["avg"]),
+    ("records-per-request", &["avg"]),
+    ("connection-close", &["rate", "total"]),
+    ("connection-creation", &["rate", "total"]),
+    ("network-io", &["rate", "total"]),
+    ("outgoing-byte", &["rate", "total"]),
+    ("incoming-byte", &["rate", "total"]),
+    ("request", &["rate", "total"]),
+    ("request-size", &["avg", "max"]),
+    ("response", &["rate", "total"]),
+    ("select", &["rate", "total"]),
+    ("io-wait-time-ns", &["avg", "total"]),
+    ("io-time-ns", &["avg", "total"]),
+    ("bufferpool-wait-time-ns", &["total"]),
+    ("flush-time-ns", &["total"]),
+    ("metadata-wait-time-ns", &["total"]),
+];
+
+const SINGLE: &[&str] = &[
+    "requests-in-flight",
+    "metadata-age",
+    "connection-count",
+    "io-wait-ratio",
+    "io-ratio",
+    "bufferpool-wait-ratio",
+    "waiting-threads",
+    "buffer-total-bytes",
+    "buffer-available-bytes",
+];
+
+const OF_NODES: &[&str] = &[
+    "incoming-byte-rate",
+    "incoming-byte-total",
+    "outgoing-byte-rate",
+    "outgoing-byte-total",
+    "request-latency-avg",
+    "request-latency-max",
+    "request-rate",
+    "request-size-avg",
+    "request-size-max",
+    "request-total",
+    "response-rate",
+    "response-total",
+];
+
+const OF_TOPICS: &[&str] = &[
+    "byte-rate",
+    "byte-total",
+    "compression-rate",
+    "record-error-rate",
+    "record-error-total",
+    "record-retry-rate",
+    "record-retry-total",
+    "record-send-rate",
+    "record-send-total",
+];
+
 /// Section 5.4 of the behaviours and BUF-9, but for transactions and authentication, which are not
 /// here yet.
 #[test]
 fn buf_9_spl_9_every_name_of_kafka_s_producer_is_there() {
-    let pairs = [
-        ("batch-split", &["rate", "total"][..]),
-        ("buffer-exhausted", &["rate", "total"]),
-        ("record-send", &["rate", "total"]),
-        ("record-retry", &["rate", "total"]),
-        ("record-error", &["rate", "total"]),
-        ("batch-size", &["avg", "max"]),
-        ("record-queue-time", &["avg", "max"]),
-        ("request-latency", &["avg", "max"]),
-        ("record-size", &["avg", "max"]),
-        ("produce-throttle-time", &["avg", "max"]),
-        ("compression-rate", &["avg"]),
-        ("records-per-request", &["avg"]),
-        ("connection-close", &["rate", "total"]),
-        ("connection-creation", &["rate", "total"]),
-        ("network-io", &["rate", "total"]),
-        ("outgoing-byte", &["rate", "total"]),
-        ("incoming-byte", &["rate", "total"]),
-        ("request", &["rate", "total"]),
-        ("request-size", &["avg", "max"]),
-        ("response", &["rate", "total"]),
-        ("select", &["rate", "total"]),
-        ("io-wait-time-ns", &["avg", "total"]),
-        ("io-time-ns", &["avg", "total"]),
-        ("bufferpool-wait-time-ns", &["total"]),
-        ("flush-time-ns", &["total"]),
-        ("metadata-wait-time-ns", &["total"]),
-    ];
-    let single = [
-        "requests-in-flight",
-        "metadata-age",
-        "connection-count",
-        "io-wait-ratio",
-        "io-ratio",
-        "bufferpool-wait-ratio",
-        "waiting-threads",
-        "buffer-total-bytes",
-        "buffer-available-bytes",
-    ];
-    let node = [
-        "incoming-byte-rate",
-        "incoming-byte-total",
-        "outgoing-byte-rate",
-        "outgoing-byte-total",
-        "request-latency-avg",
-        "request-latency-max",
-        "request-rate",
-        "request-size-avg",
-        "request-size-max",
-        "request-total",
-        "response-rate",
-        "response-total",
-    ];
-    let topic = [
-        "byte-rate",
-        "byte-total",
-        "compression-rate",
-        "record-error-rate",
-        "record-error-total",
-        "record-retry-rate",
-        "record-retry-total",
-        "record-send-rate",
-        "record-send-total",
-    ];
+    let owned = |names: &[&str]| {
+        names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>().into_iter()
+    };
     let kafkas = |group: Group| {
         let all = Metrics::definitions().filter(move |it| it.is_kafkas && it.group == group);
         all.map(|it| it.name.to_owned()).collect::<BTreeSet<_>>()
     };
-    let pairs = pairs.iter().flat_map(|(head, tails)| {
+    let pairs = PAIRS.iter().flat_map(|(head, tails)| {
         tails.iter().map(move |tail| format!("{head}-{tail}")).collect::<Vec<_>>()
     });
-    let wanted: BTreeSet<_> = pairs.chain(single.map(str::to_owned)).collect();
+    let wanted: BTreeSet<_> = pairs.chain(owned(SINGLE)).collect();
     assert_eq!(kafkas(Group::Producer), wanted);
-    assert_eq!(kafkas(Group::Node), node.map(str::to_owned).into());
-    assert_eq!(kafkas(Group::Topic), topic.map(str::to_owned).into());
+    assert_eq!(kafkas(Group::Node), owned(OF_NODES).collect());
+    assert_eq!(kafkas(Group::Topic), owned(OF_TOPICS).collect());
 }
 
 #[test]
@@ -123,7 +130,7 @@ fn shards_counts_of_one_topic_and_one_broker_are_added_up() {
         let (topic, cells) = shard.topic(&Arc::from("t"), partition);
         topic.counts.records.add(30);
         cells.records.add(30);
-        let node = shard.node(BrokerId(7));
+        let node = shard.node(BrokerId(7), &Arc::from("k"), 9092);
         node.counts.requests.add(3);
         node.connected.set(1);
         node.in_flight.set(2);
@@ -152,12 +159,12 @@ fn averages_and_maxima_are_over_the_windows_and_0_without_samples() {
     topic.counts.drained.add(4);
     topic.counts.batch_bytes.add(2 * 61 + 400);
     topic.counts.plain_bytes.add(4 * (2 * 61 + 400));
-    let node = shards[0].node(BrokerId(1));
+    let node = shards[0].node(BrokerId(1), &Arc::from("k"), 9092);
     node.counts.produce_responses.add(4);
     node.counts.latency_nanos.add(8_000_000);
     node.counts.latency_nanos_max.raise(5_000_000);
     node.latency.record(5_000_000, 1);
-    shards[0].own.sleep_nanos.add(SECOND / 2);
+    shards[0].own.awake_nanos.add(SECOND * 3 / 2);
     let roll_at = shards[0].turn(3 * SECOND, 31 * SECOND);
     let early = values(&snapshot(&shards, 3 * SECOND));
     let of =

@@ -10,8 +10,8 @@ use super::node::{Link, Node, Request, Versions};
 use super::timers::Timer;
 use super::{Action, Sender};
 use crate::accumulator::frame::{Frame, Part};
+use crate::clock;
 use crate::ids::ConnectionId;
-use crate::meters::nanos;
 use crate::protocol::api::{ApiKey, RequestHeader, negotiate, split_response};
 use crate::protocol::api_versions;
 use crate::protocol::error_code::ErrorCode;
@@ -149,7 +149,7 @@ impl Sender {
             version,
             correlation,
             deadline: now + self.settings.request_timeout,
-            sent_at: now,
+            sent_at: clock::to_nanos(now),
             entries: Vec::new(),
             asked,
             answers: true,
@@ -274,17 +274,9 @@ impl Sender {
         node.meters.counts.responses.add(1);
         node.meters.in_flight.set(node.in_flight.len() as u64);
         let handled = match request.api {
-            ApiKey::Produce => {
-                let took = nanos(now.saturating_duration_since(request.sent_at));
-                node.meters.counts.produce_responses.add(1);
-                node.meters.counts.latency_nanos.add(took);
-                if self.measures {
-                    node.meters.counts.latency_nanos_max.raise(took);
-                    node.meters.latency.record(took, 1);
-                }
-                self.handle_produce_answer(&mut request, index, body, now)
-                    .map_err(AnswerError::from)
-            }
+            ApiKey::Produce => self
+                .handle_produce_answer(&mut request, index, body, now)
+                .map_err(AnswerError::from),
             ApiKey::ApiVersions => self.handle_versions(index, &request, body, now),
             ApiKey::Metadata => {
                 self.handle_metadata_answer(index, &request, body, now).map_err(AnswerError::from)

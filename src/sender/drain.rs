@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use super::batches::NEVER_DRAINED;
 use super::node::{Entry, Link, Request};
-use super::partition::Place;
+use super::partition::{Partition, Place};
 use super::{Action, Sender};
+use crate::accumulator::batch::SealedBatch;
 use crate::accumulator::frame::{Frame, Part};
 use crate::clock;
 use crate::config::Acks;
 use crate::ids::{Sequence, TopicId};
-use crate::meters::nanos;
+use crate::meters::OwnMeters;
 use crate::protocol::api::{ApiKey, RequestHeader};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::produce::{ProduceOptions, ProduceRequest};
@@ -100,9 +101,9 @@ impl Sender {
             return self.refuse(entries, now);
         };
         entries.sort_unstable_by_key(|entry| self.partitions[entry.partition as usize].topic);
+        let moment = clock::to_nanos(now);
         for entry in &entries {
-            self.stamp(entry.batch, index, now);
-            self.count_drained(entry);
+            self.stamp(entry.batch, index, moment);
         }
         let correlation = self.nodes[index as usize].correlation.allot();
         let frame = self.produce_frame(version, correlation, &entries, batch_bytes);
@@ -114,7 +115,7 @@ impl Sender {
             version,
             correlation,
             deadline: now + self.settings.request_timeout,
-            sent_at: now,
+            sent_at: moment,
             entries,
             asked: None,
             answers: self.settings.acks != Acks::None,
@@ -205,13 +206,14 @@ impl Sender {
 
     /// The batch goes out: its first time it gets sequence, header and checksum (DRN-8, SEQ-3);
     /// later its bytes stay as they are (SEQ-4).
-    fn stamp(&mut self, batch: u32, node: u32, now: Instant) {
+    fn stamp(&mut self, batch: u32, node: u32, moment: u64) {
         let state = self.batches.get_mut(batch);
         state.asked = node;
         let partition = &mut self.partitions[state.partition as usize];
         state.in_flight = true;
         state.leader_epoch = partition.leader_epoch;
         state.topic_id = partition.topic_id;
+        count_drained(&self.meters.own, partition, &state.sealed, self.measures);
         partition.in_flight += 1;
         self.in_flight_bytes += self.accumulator.pool().cost(state.sealed.bytes as usize);
         let reshaped = std::mem::take(&mut state.reshaped);
@@ -234,8 +236,7 @@ impl Sender {
             partition.next_sequence = partition.next_sequence.advance(state.sealed.records);
         }
         if state.attempts == 0 && state.piece.is_none() {
-            let opened = clock::from_nanos(state.sealed.opened_at);
-            let queued = nanos(now.saturating_duration_since(opened));
+            let queued = moment.saturating_sub(state.sealed.opened_at);
             let own = &self.meters.own;
             own.queue_nanos.add(queued);
             own.queued.add(1);
@@ -247,24 +248,6 @@ impl Sender {
             partition.meters.records.add(u64::from(state.sealed.records));
         }
         self.accumulator.stamp(&state.sealed, partition.identity, state.sequence);
-    }
-
-    /// A batch goes into a request, for the first time or again.
-    fn count_drained(&self, entry: &Entry) {
-        let partition = &self.partitions[entry.partition as usize];
-        let sealed = &self.batches.get(entry.batch).sealed;
-        let (bytes, topic) = (u64::from(sealed.bytes), &partition.topic_meters.counts);
-        topic.batches.add(1);
-        topic.drained.add(u64::from(sealed.records));
-        topic.batch_bytes.add(bytes);
-        topic.plain_bytes.add(bytes);
-        partition.meters.batch_bytes.add(bytes);
-        if self.measures {
-            let own = &self.meters.own;
-            own.batch_bytes_max.raise(bytes);
-            let records_bytes = bytes.saturating_sub(HEADER_BYTES as u64);
-            own.record_bytes_max.raise(records_bytes / u64::from(sealed.records.max(1)));
-        }
     }
 
     /// The request around its batches: in the arena itself for one batch, a gather list for more.
@@ -333,5 +316,22 @@ impl Sender {
                 frame.parts.push(Part::Head { start, end });
             }
         }
+    }
+}
+
+/// A batch goes into a request, for the first time or again.
+#[inline]
+fn count_drained(own: &OwnMeters, partition: &Partition, sealed: &SealedBatch, measures: bool) {
+    let (bytes, records) = (u64::from(sealed.bytes), u64::from(sealed.records));
+    let topic = &partition.topic_meters.counts;
+    topic.batches.add(1);
+    topic.drained.add(records);
+    topic.batch_bytes.add(bytes);
+    topic.plain_bytes.add(bytes);
+    partition.meters.batch_bytes.add(bytes);
+    if measures {
+        own.batch_bytes_max.raise(bytes);
+        let records_bytes = bytes.saturating_sub(HEADER_BYTES as u64);
+        own.record_bytes_max.raise(records_bytes / records.max(1));
     }
 }

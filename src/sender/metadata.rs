@@ -300,13 +300,14 @@ impl Sender {
             let Some(&index) = self.node_of.get(&broker.id) else {
                 self.node_of.insert(broker.id, self.nodes.len() as u32);
                 let host = Arc::clone(&broker.host);
-                let meters = self.meters.node(broker.id);
+                let meters = self.meters.node(broker.id, &broker.host, broker.port);
                 self.nodes.push(Node::new(broker.id, host, broker.port, meters, now));
                 continue;
             };
             let node = &mut self.nodes[index as usize];
             node.listed = true;
             if (&*node.host, node.port) != (&*broker.host, broker.port) {
+                self.meters.node(broker.id, &broker.host, broker.port);
                 node.host = Arc::clone(&broker.host);
                 node.port = broker.port;
                 node.addresses.clear();

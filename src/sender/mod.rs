@@ -302,7 +302,8 @@ impl Sender {
         };
         for ((host, port, addresses), number) in options.bootstrap.into_iter().zip(1..) {
             let id = BrokerId(-number);
-            let mut node = Node::new(id, host, port, sender.meters.node(id), now);
+            let meters = sender.meters.node(id, &host, port);
+            let mut node = Node::new(id, host, port, meters, now);
             node.addresses = addresses.into();
             sender.node_of.insert(node.id, sender.nodes.len() as u32);
             sender.nodes.push(node);

@@ -57,7 +57,8 @@ pub(super) struct Request {
     pub(super) version: i16,
     pub(super) correlation: i32,
     pub(super) deadline: Instant,
-    pub(super) sent_at: Instant,
+    /// As atomics hold it: for the meters.
+    pub(super) sent_at: u64,
     /// Of a produce request.
     pub(super) entries: Vec<Entry>,
     /// Of a metadata request: whether it named all topics in use, and which.

@@ -13,7 +13,6 @@ use super::{Outcome, Sender, Verdict};
 use crate::clock;
 use crate::error::SendError;
 use crate::ids::Sequence;
-use crate::meters::nanos;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::produce::{self, PartitionResponse, TopicRef};
 use crate::protocol::wire::WireError;
@@ -40,6 +39,8 @@ impl Sender {
         body: &[u8],
         now: Instant,
     ) -> Result<(), WireError> {
+        let moment = clock::to_nanos(now);
+        self.count_answered(request, node, moment);
         let mut cursor = 0;
         let mut unknown = false;
         let mut refresh = false;
@@ -62,7 +63,7 @@ impl Sender {
                 message: answer.error_message.map(Into::into),
                 named: record_errors::named(&answer, self.batches.get(batch).sealed.records),
             };
-            refresh |= self.handle_answer(&answer, now);
+            refresh |= self.handle_answer(&answer, now, moment);
         })?;
         let throttle = u64::try_from(summary.throttle_ms).unwrap_or(0);
         if throttle > 0 {
@@ -80,6 +81,17 @@ impl Sender {
             return Err(WireError::Unsupported { field: "partitions", version: request.version });
         }
         Ok(())
+    }
+
+    fn count_answered(&self, request: &Request, node: u32, moment: u64) {
+        let meters = &self.nodes[node as usize].meters;
+        let took = moment.saturating_sub(request.sent_at);
+        meters.counts.produce_responses.add(1);
+        meters.counts.latency_nanos.add(took);
+        if self.measures {
+            meters.counts.latency_nanos_max.raise(took);
+            meters.latency.record(took, 1);
+        }
     }
 
     /// The entry an answer is about. Brokers answer in the order of the request, so the first guess
@@ -106,7 +118,7 @@ impl Sender {
     }
 
     /// One batch is answered. True if the answer says that the metadata may be old.
-    fn handle_answer(&mut self, answer: &Answer, now: Instant) -> bool {
+    fn handle_answer(&mut self, answer: &Answer, now: Instant, moment: u64) -> bool {
         let batch = self.leave_flight(answer.batch);
         let partition = self.batches.get(batch).partition;
         let message = || answer.message.clone();
@@ -117,9 +129,9 @@ impl Sender {
         }
         match found {
             Recovery::Success => {
-                self.succeed(batch, answer.base_offset, answer.log_append_time, now);
+                self.succeed(batch, answer.base_offset, answer.log_append_time, moment);
             }
-            Recovery::Duplicate => self.succeed(batch, -1, -1, now),
+            Recovery::Duplicate => self.succeed(batch, -1, -1, moment),
             Recovery::Retry { .. } => self.retry_or_fail(batch, answer.error, message(), now),
             Recovery::OutOfOrder => self.out_of_order(batch, answer, now),
             Recovery::UnknownProducer => self.unknown_producer(batch, answer, now),
@@ -148,7 +160,8 @@ impl Sender {
         batch
     }
 
-    fn succeed(&mut self, batch: u32, base_offset: i64, mut log_append_time: i64, now: Instant) {
+    /// `moment`: now, as atomics hold it.
+    fn succeed(&mut self, batch: u32, base_offset: i64, mut log_append_time: i64, moment: u64) {
         let state = self.batches.get(batch);
         // A broker that knows a repeated batch answers with that batch's maximum timestamp in the
         // place of the append time, whatever clock the topic has (3.9 and 4.3 do). Java tells it to
@@ -168,8 +181,7 @@ impl Sender {
             self.counters.acknowledged += records;
             partition.topic_meters.counts.acknowledged.add(records);
             if self.measures {
-                let opened = clock::from_nanos(state.sealed.opened_at);
-                let took = nanos(now.saturating_duration_since(opened));
+                let took = moment.saturating_sub(state.sealed.opened_at);
                 self.meters.send_to_ack.record(took, records);
             }
             self.resolve(batch, Outcome::Acknowledged { base_offset, log_append_time });
@@ -360,9 +372,10 @@ impl Sender {
 
     /// `acks=0`: handed to the socket is success (META-3, NET-7).
     pub(super) fn settle_unanswered(&mut self, entries: &[Entry], now: Instant) {
+        let moment = clock::to_nanos(now);
         for entry in entries {
             let batch = self.leave_flight(entry.batch);
-            self.succeed(batch, -1, -1, now);
+            self.succeed(batch, -1, -1, moment);
             self.settled(entry.partition, batch, now);
         }
     }

@@ -54,6 +54,8 @@ pub(crate) const LAYERS: &[Layer] = &[
             "topic",
         ],
     },
+    // What a producer has done, in librdkafka's words, and a thread that reports it.
+    Layer { modules: &["statistics"], uses: &["clock", "metrics", "producer"] },
     // What users hold. The producer makes topics, and a topic looks into its producer.
     Layer {
         modules: &["producer", "topic", "typed"],
@@ -264,7 +266,13 @@ pub(crate) const HOMES: &[Home] = &[
     },
     Home {
         path: "std::thread",
-        files: &["src/shard.rs", "src/driver/dns.rs", "src/sync.rs", "src/testing/"],
+        files: &[
+            "src/shard.rs",
+            "src/driver/dns.rs",
+            "src/statistics/mod.rs",
+            "src/sync.rs",
+            "src/testing/",
+        ],
         except: &[("std::thread::JoinHandle", &["src/producer.rs"])],
         instead: "threads start in shard.rs (senders), driver/dns.rs (the resolver) and testing/ \
                   (brokers), and wait in park.rs",
@@ -313,9 +321,10 @@ pub(crate) const HOMES: &[Home] = &[
     },
     Home {
         path: "clock::wall_ms",
-        files: &["src/topic.rs"],
+        files: &["src/statistics/mod.rs", "src/topic.rs"],
         except: &[],
-        instead: "the wall clock may jump: it is for record timestamps, and decides nothing",
+        instead: "the wall clock may jump: it is for record timestamps and for people to read, and \
+                  decides nothing",
     },
 ];
 
