@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use kuring::{Acks, ConfigBuilder, Settings};
+use kuring::{Acks, ConfigBuilder, PartitionerClass, Settings};
 
 use crate::agenda::{MILLISECOND, SECOND};
 use crate::cluster::Plan;
@@ -63,7 +63,7 @@ impl Scenario {
         let root = Random::new(seed);
         let mut random = root.fork(1);
         let shards = *random.pick(&[1, 1, 2, 3]);
-        let settings = settings(&mut random, shards);
+        let settings = settings(&mut random, &mut root.fork(5), shards);
         let mut plan = Plan::draw(&mut root.fork(2));
         plan.is_idempotent = Some(settings.idempotence);
         let rates = Rates::draw(&mut root.fork(3));
@@ -97,7 +97,7 @@ impl Scenario {
     }
 }
 
-fn settings(random: &mut Random, shards: usize) -> Settings {
+fn settings(random: &mut Random, placing: &mut Random, shards: usize) -> Settings {
     let acks = *random.pick(&[
         Acks::All,
         Acks::All,
@@ -150,7 +150,20 @@ fn settings(random: &mut Random, shards: usize) -> Settings {
         builder = builder.spin(Duration::from_micros(random.between(1, 100)));
     }
     builder = builder.reserve_max(nanos(random.magnitude(1_000, 50 * MILLISECOND)));
-    builder.settings().expect("only settings that go together are drawn")
+    placed(builder, placing).settings().expect("only settings that go together are drawn")
+}
+
+/// With settings about where records go that name no partition.
+fn placed(builder: ConfigBuilder, random: &mut Random) -> ConfigBuilder {
+    let classes = PartitionerClass::ALL;
+    let class = if random.one_in(2) { PartitionerClass::BuiltIn } else { *random.pick(&classes) };
+    let timeout = if random.one_in(2) { 0 } else { random.magnitude(MILLISECOND, 10 * SECOND) };
+    builder
+        .partitioner_class(class)
+        .adaptive_partitioning(!random.one_in(4))
+        .availability_timeout(nanos(timeout))
+        .rack_aware(random.one_in(4))
+        .client_rack("a")
 }
 
 impl Work {
