@@ -4,7 +4,9 @@
 //!
 //! Needs a broker: `kuring sink --listen 127.0.0.1:9092 &`, then
 //! `KURING_BROKER=127.0.0.1:9092 cargo bench --bench round_trip`; `… -- count epoll 2000` only
-//! sends so many with one driver, for `tools/calls`, which counts their system calls.
+//! sends so many with one driver, for `tools/calls`, which counts their system calls. `embedded-`
+//! before the driver's name makes it an embedded producer whose turns wait, `watched-` one whose
+//! loop waits for the descriptor itself.
 #![forbid(unsafe_code)]
 
 #[allow(dead_code, reason = "of this file only the command line is used")]
@@ -12,7 +14,9 @@ mod measure;
 
 use std::time::Duration;
 
-use kuring::{ConfigBuilder, Producer, Record, Topic, clock};
+use kuring::embedded::LocalTopic;
+use kuring::{ConfigBuilder, Embedded, Producer, Progress, Record, Topic, clock};
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 const VALUE: [u8; 100] = [b'x'; 100];
 const DRIVERS: [&str; 3] = ["uring", "epoll", "tokio-uring"];
@@ -24,9 +28,19 @@ fn config() -> ConfigBuilder {
     ConfigBuilder::new().bootstrap_servers(broker).linger(Duration::ZERO)
 }
 
+fn of_driver(driver: &str) -> ConfigBuilder {
+    config().property("kuring.driver", driver).expect("a driver's name")
+}
+
 fn producer(driver: &str) -> Producer {
-    let config = config().property("kuring.driver", driver).expect("a driver's name");
-    config.build().expect("the driver opens")
+    of_driver(driver).build().expect("the driver opens")
+}
+
+fn embedded(driver: &str) -> (Embedded, LocalTopic) {
+    let embedded = of_driver(driver).embedded().expect("the driver opens");
+    embedded.blocking_warm_up(&["bench"]).expect("the broker answers");
+    let topic = embedded.topic("bench");
+    (embedded, topic)
 }
 
 fn round_trip(topic: &Topic) {
@@ -34,33 +48,60 @@ fn round_trip(topic: &Topic) {
     delivery.expect("accepted").wait().expect("acknowledged");
 }
 
-fn main() {
-    if let Some((driver, count)) = measure::asked_count::<String>() {
-        let producer = producer(&driver);
-        let topic = producer.topic("bench");
-        (0..count).for_each(|_| round_trip(&topic));
-        producer.close(Duration::from_secs(10));
+/// One in a loop that calls `turn` until the verdict is there.
+fn turned(topic: &LocalTopic, turn: impl Fn()) {
+    let delivery = topic.try_send(Record::new().partition(0).value(&VALUE)).expect("accepted");
+    while !delivery.is_done() {
+        turn();
+    }
+    delivery.verdict().expect("it is done").expect("acknowledged");
+}
+
+/// A turn of a loop that waits for the descriptor.
+fn watch(embedded: &Embedded) {
+    if embedded.turn(Some(clock::now())) == Progress::Again {
         return;
     }
-    println!("{:<20} {:>10} {:>10} {:>10}", "driver", "p50", "p99", "p99.9");
+    let until = embedded.next_deadline().map(|due| due.saturating_duration_since(clock::now()));
+    let until = until.map(|left| Timespec::try_from(left).expect("a deadline is near"));
+    let mut watched = [PollFd::new(embedded, PollFlags::IN)];
+    rustix::event::poll(&mut watched, until.as_ref()).expect("a descriptor of ours");
+}
+
+fn count(driver: &str, times: u64) {
+    if let Some((manner, driver)) = driver.split_once('-').filter(|(manner, _)| *manner != "tokio")
+    {
+        let (embedded, topic) = embedded(driver);
+        (0..times).for_each(|_| match manner {
+            "watched" => turned(&topic, || watch(&embedded)),
+            _ => turned(&topic, || _ = embedded.turn(None)),
+        });
+        embedded.close(Duration::from_secs(10));
+        return;
+    }
+    let producer = producer(driver);
+    let topic = producer.topic("bench");
+    (0..times).for_each(|_| round_trip(&topic));
+    producer.close(Duration::from_secs(10));
+}
+
+fn main() {
+    if let Some((driver, times)) = measure::asked_count::<String>() {
+        return count(&driver, times);
+    }
+    println!("{:<22} {:>10} {:>10} {:>10}", "driver", "p50", "p99", "p99.9");
     for driver in DRIVERS {
         let producer = producer(driver);
         let topic = producer.topic("bench");
         tell(driver, || round_trip(&topic));
         producer.close(Duration::from_secs(10));
     }
-    for spins in [false, true] {
-        let embedded = config().embedded().expect("the driver opens");
-        let topic = embedded.topic("bench");
-        embedded.blocking_warm_up(&["bench"]).expect("the broker answers");
-        let name = if spins { "embedded, spinning" } else { "embedded" };
-        tell(name, || {
-            let delivery = topic.try_send(Record::new().partition(0).value(&VALUE));
-            let delivery = delivery.expect("accepted");
-            while delivery.verdict().is_none() {
-                embedded.turn(spins.then(clock::now));
-            }
-        });
+    for driver in ["uring", "epoll"] {
+        let (embedded, topic) = embedded(driver);
+        let name = |manner| format!("{manner}, {driver}");
+        tell(&name("embedded"), || turned(&topic, || _ = embedded.turn(None)));
+        tell(&name("its loop waits"), || turned(&topic, || watch(&embedded)));
+        tell(&name("spinning"), || turned(&topic, || _ = embedded.turn(Some(clock::now()))));
         embedded.close(Duration::from_secs(10));
     }
 }
@@ -77,5 +118,5 @@ fn tell(name: &str, round_trip: impl Fn()) {
         .collect();
     nanos.sort_unstable();
     let at = |share: usize| format!("{:.1} us", nanos[nanos.len() * share / 1000] as f64 / 1e3);
-    println!("{name:<20} {:>10} {:>10} {:>10}", at(500), at(990), at(999));
+    println!("{name:<22} {:>10} {:>10} {:>10}", at(500), at(990), at(999));
 }

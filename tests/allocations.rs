@@ -441,8 +441,8 @@ macro_rules! takes_nothing {
             }
 
             #[test]
-            fn submitting_and_polling_takes_nothing_per_record() {
-                crate::takes_nothing_each(DRIVER, crate::submitted, crate::as_it_is);
+            fn submitting_and_polling_takes_nothing() {
+                crate::takes_nothing(DRIVER, crate::submitted);
             }
 
             #[test]

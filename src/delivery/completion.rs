@@ -249,6 +249,11 @@ impl Completions {
     fn take(&self, reading: &mut VecDeque<Run>) -> bool {
         let mut queue = self.queue();
         std::mem::swap(reading, &mut queue.runs);
+        // Now, and not when a shard first adds to what the reader left, which may be much later: as
+        // long as reads keep up, the two change places without that.
+        if queue.runs.capacity() == 0 {
+            queue.runs.reserve(ROUND);
+        }
         self.taken.store(reading.len(), Release);
         self.added.store(0, Relaxed);
         !reading.is_empty()

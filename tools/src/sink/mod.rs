@@ -223,7 +223,8 @@ impl Sink {
             if is_pinned { server.run() } else { Ok(Report::default()) }
         })?;
         is_started.recv().map_err(|_| io::Error::other("the sink's thread ended at once"))??;
-        Ok(SinkHandle { address, wake, commands, thread: Some(thread) })
+        let brokers = options.brokers;
+        Ok(SinkHandle { address, brokers, wake, commands, thread: Some(thread) })
     }
 }
 
@@ -281,6 +282,7 @@ pub struct Report {
 #[derive(Debug)]
 pub struct SinkHandle {
     address: SocketAddr,
+    brokers: usize,
     wake: Arc<OwnedFd>,
     commands: Sender<Command>,
     thread: Option<JoinHandle<io::Result<Report>>>,
@@ -307,6 +309,16 @@ impl SinkHandle {
         let (sender, receiver) = channel();
         self.command(Command::Report(sender));
         receiver.recv().unwrap_or_default()
+    }
+
+    /// Makes one of its brokers serve nobody, as if its process were stopped, or go on: the first
+    /// one is 0. Connections stay, new ones are taken, nothing is read and nothing answered.
+    ///
+    /// # Panics
+    /// There is no such broker.
+    pub fn stall(&self, broker: usize, stalled: bool) {
+        assert!(broker < self.brokers, "broker {broker} of {}", self.brokers);
+        self.command(Command::Stall(broker, stalled));
     }
 
     /// Closes all connections and ends the thread.

@@ -30,11 +30,15 @@ const LISTENERS: u64 = 1 << 32;
 #[derive(Debug)]
 pub(super) enum Command {
     Report(Sender<Report>),
+    /// Serve this broker's connections no more, or again.
+    Stall(usize, bool),
     Stop,
 }
 
 struct Slot {
     connection: Connection,
+    /// Whose it is, by the broker's number.
+    broker: usize,
     interest: epoll::EventFlags,
 }
 
@@ -44,6 +48,8 @@ pub(super) struct Server {
     wake: Arc<OwnedFd>,
     commands: Receiver<Command>,
     slots: Vec<Option<Slot>>,
+    /// By the broker's number: it serves nobody, as if its process were stopped.
+    stalled: Vec<bool>,
     broker: Broker,
 }
 
@@ -61,7 +67,8 @@ impl Server {
             epoll::add(&epoll, listener, epoll::EventData::new_u64(token), readable)?;
         }
         epoll::add(&epoll, &wake, epoll::EventData::new_u64(WAKE), readable)?;
-        Ok(Self { epoll, listeners, wake, commands, slots: Vec::new(), broker })
+        let stalled = vec![false; listeners.len()];
+        Ok(Self { epoll, listeners, wake, commands, slots: Vec::new(), stalled, broker })
     }
 
     /// Serves until it is told to stop.
@@ -97,7 +104,7 @@ impl Server {
         if self.broker.delay.is_zero() {
             return None;
         }
-        let slots = self.slots.iter().flatten();
+        let slots = self.slots.iter().flatten().filter(|slot| !self.stalled[slot.broker]);
         let first = slots.filter_map(|slot| slot.connection.next_due()).min()?;
         let wait = first.saturating_duration_since(now());
         Some(Timespec::try_from(wait).expect("a delay fits a timespec"))
@@ -129,7 +136,10 @@ impl Server {
             let token = epoll::EventData::new_u64(index as u64);
             epoll::add(&self.epoll, &stream, token, interest)?;
             let connection = Connection::new(stream, address);
-            self.slots[index] = Some(Slot { connection, interest });
+            self.slots[index] = Some(Slot { connection, broker: listener, interest });
+            if self.stalled[listener] {
+                self.settle(index, Ok(()));
+            }
         }
     }
 
@@ -143,10 +153,21 @@ impl Server {
                     // Nobody waits any more: then nobody needs it.
                     let _ = sender.send(self.report());
                 }
+                Command::Stall(broker, stalled) => self.stall(broker, stalled),
                 Command::Stop => return true,
             }
         }
         false
+    }
+
+    /// What the clients send meanwhile waits in their sockets and ours.
+    fn stall(&mut self, broker: usize, stalled: bool) {
+        self.stalled[broker] = stalled;
+        for index in 0..self.slots.len() {
+            if self.slots[index].as_ref().is_some_and(|slot| slot.broker == broker) {
+                self.settle(index, Ok(()));
+            }
+        }
     }
 
     fn report(&self) -> Report {
@@ -167,6 +188,9 @@ impl Server {
         let time = now();
         for index in 0..self.slots.len() {
             let Some(slot) = &mut self.slots[index] else { continue };
+            if self.stalled[slot.broker] {
+                continue;
+            }
             if slot.connection.next_due().is_some_and(|due| due <= time) {
                 let released = slot.connection.release(&mut self.broker, now);
                 self.settle(index, released);
@@ -187,8 +211,10 @@ impl Server {
             return;
         }
         let mut interest = epoll::EventFlags::empty();
-        interest.set(epoll::EventFlags::IN, slot.connection.wants_read());
-        interest.set(epoll::EventFlags::OUT, slot.connection.wants_write());
+        if !self.stalled[slot.broker] {
+            interest.set(epoll::EventFlags::IN, slot.connection.wants_read());
+            interest.set(epoll::EventFlags::OUT, slot.connection.wants_write());
+        }
         if interest != slot.interest {
             let token = epoll::EventData::new_u64(index as u64);
             if epoll::modify(&self.epoll, &slot.connection.stream, token, interest).is_ok() {

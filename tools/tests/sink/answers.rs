@@ -272,3 +272,35 @@ fn a_delayed_answer_is_late_and_nothing_passes_it() {
     assert!(start.elapsed() >= delay);
     assert_eq!(client.answer::<InitProducerIdRequest>(4).error_code, 0);
 }
+
+#[test]
+fn a_stalled_broker_answers_when_it_goes_on_and_the_others_meanwhile() {
+    let sink = start(SinkOptions { brokers: 2, partitions: 2, ..SinkOptions::default() });
+    let mut first = Client::connect(&sink);
+    let second = first.call(&MetadataRequest::default(), 9).brokers[1].clone();
+    let address = format!("{}:{}", second.host.as_str(), second.port);
+    let mut stalled = Client::connect_to(address.parse().unwrap());
+    assert_eq!(stalled.call(&ApiVersionsRequest::default(), 0).error_code, 0);
+    sink.stall(1, true);
+    sink.totals();
+    // A connection that is made meanwhile is not served either.
+    let late = Client::connect_to(address.parse().unwrap());
+    let mut waiting = [stalled, late];
+    for client in &mut waiting {
+        let frame = client.encode(&ApiVersionsRequest::default(), 0);
+        client.stream.write_all(&frame).unwrap();
+    }
+    for _ in 0..10 {
+        first.call(&ApiVersionsRequest::default(), 0);
+    }
+    for client in &waiting {
+        client.stream.set_nonblocking(true).unwrap();
+        let refused = client.stream.peek(&mut [0]).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::WouldBlock);
+        client.stream.set_nonblocking(false).unwrap();
+    }
+    sink.stall(1, false);
+    for client in &mut waiting {
+        assert_eq!(client.answer::<ApiVersionsRequest>(0).error_code, 0);
+    }
+}
