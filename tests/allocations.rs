@@ -6,6 +6,8 @@
 
 #[path = "support/counting.rs"]
 mod counting;
+#[path = "allocations/embedded.rs"]
+mod embedded;
 mod support;
 
 use std::collections::VecDeque;
@@ -256,26 +258,35 @@ struct Taken {
     requests: u64,
 }
 
+/// What holds the answers to produce requests, if anything does.
+type Held = Arc<Mutex<Option<Gate>>>;
+
 /// A broker that keeps nothing, and holds its answers while it is told to.
+fn forgetful() -> (FakeBroker, Held) {
+    let broker = FakeBroker::start(&[("t", PARTITIONS)]);
+    broker.state(|state| state.forgetful = true);
+    let held = Held::default();
+    broker.script({
+        let held = Arc::clone(&held);
+        move |seen| match (seen.api, &*held.lock().unwrap()) {
+            (ApiKey::Produce, Some(gate)) => Turn::Hold(gate.clone()),
+            _ => Turn::Serve,
+        }
+    });
+    (broker, held)
+}
+
+/// A producer at such a broker.
 struct Flooded {
     broker: FakeBroker,
-    gate: Arc<Mutex<Option<Gate>>>,
+    gate: Held,
     producer: Producer,
     topic: Topic,
 }
 
 impl Flooded {
     fn new(driver: DriverChoice, prepare: fn(ConfigBuilder) -> ConfigBuilder) -> Self {
-        let broker = FakeBroker::start(&[("t", PARTITIONS)]);
-        broker.state(|state| state.forgetful = true);
-        let gate = Arc::new(Mutex::new(None::<Gate>));
-        broker.script({
-            let gate = Arc::clone(&gate);
-            move |seen| match (seen.api, &*gate.lock().unwrap()) {
-                (ApiKey::Produce, Some(gate)) => Turn::Hold(gate.clone()),
-                _ => Turn::Serve,
-            }
-        });
+        let (broker, gate) = forgetful();
         let producer = prepare(builder(&broker, driver).linger(LINGER)).build().unwrap();
         let topic = producer.topic("t");
         let flooded = Self { broker, gate, producer, topic };
@@ -467,6 +478,32 @@ macro_rules! takes_nothing {
 takes_nothing!(epoll Epoll);
 takes_nothing!(tokio_uring TokioUring);
 takes_nothing!(uring Uring);
+
+macro_rules! embedded_takes_nothing {
+    ($module:ident $driver:ident) => {
+        mod $module {
+            use kuring::DriverChoice::$driver as DRIVER;
+
+            #[test]
+            fn a_loop_whose_turns_wait_takes_nothing() {
+                crate::embedded::a_loop_takes_nothing(DRIVER, false);
+            }
+
+            #[test]
+            fn a_loop_that_waits_for_the_descriptor_takes_nothing() {
+                crate::embedded::a_loop_takes_nothing(DRIVER, true);
+            }
+
+            #[test]
+            fn a_task_takes_nothing() {
+                crate::embedded::a_task_takes_nothing(DRIVER);
+            }
+        }
+    };
+}
+
+embedded_takes_nothing!(embedded_epoll Epoll);
+embedded_takes_nothing!(embedded_uring Uring);
 
 #[test]
 fn the_counter_counts_the_threads_that_said_so() {
