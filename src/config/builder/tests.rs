@@ -472,7 +472,6 @@ fn an_untouched_file_of_a_java_service_is_accepted_with_one_warning_for_each_jvm
     let ignored = [
         "key.serializer",
         "value.serializer",
-        "security.providers",
         "ssl.protocol",
         "sasl.kerberos.service.name",
         "metric.reporters",
