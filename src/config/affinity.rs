@@ -7,7 +7,8 @@
 use std::io;
 use std::str::FromStr;
 
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::process::getpid;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::cpus::{CPU_COUNT_MAX, CpuList};
 use super::error::ConfigError;
@@ -159,6 +160,14 @@ pub fn pin_current_thread(cpu: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu);
     Ok(sched_setaffinity(None, &set)?)
+}
+
+/// Lets the current thread run where the process's first one may: a thread inherits the CPUs of the
+/// one that starts it, which may be a pinned sender. Refused at worst; then it stays there.
+pub fn unpin_current_thread() {
+    if let Ok(allowed) = sched_getaffinity(Some(getpid())) {
+        let _ = sched_setaffinity(None, &allowed);
+    }
 }
 
 #[cfg(test)]

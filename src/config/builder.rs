@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::affinity::Affinity;
+use super::compression::Compression;
 use super::error::ConfigError;
 use super::keys::{self, Lookup};
 use super::origin::{Origin, Origins};
@@ -29,6 +30,10 @@ pub(super) struct Chosen {
     pub(super) linger: Option<Duration>,
     pub(super) batch_bytes: Option<i64>,
     pub(super) buffer_memory: Option<i64>,
+    pub(super) compression: Option<Compression>,
+    pub(super) gzip_level: Option<i64>,
+    pub(super) lz4_level: Option<i64>,
+    pub(super) zstd_level: Option<i64>,
     pub(super) max_block: Option<Duration>,
     pub(super) request_bytes_max: Option<i64>,
     pub(super) in_flight_max: Option<i64>,
@@ -147,6 +152,31 @@ impl ConfigBuilder {
     pub fn buffer_memory(mut self, bytes: u64) -> Self {
         self.chosen.buffer_memory = long(bytes);
         self.set("buffer.memory")
+    }
+
+    /// How batches are compressed, with the codec's level; single topics may be compressed in
+    /// another way ([`TopicOptions`](crate::TopicOptions)) (`compression.type`,
+    /// `compression.gzip.level`, `compression.lz4.level`, `compression.zstd.level`; default
+    /// [`Compression::None`]).
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.chosen.compression = Some(compression);
+        let leveled = match compression {
+            Compression::None | Compression::Snappy => None,
+            Compression::Gzip(level) => {
+                Some((&mut self.chosen.gzip_level, level, "compression.gzip.level"))
+            }
+            Compression::Lz4(level) => {
+                Some((&mut self.chosen.lz4_level, level, "compression.lz4.level"))
+            }
+            Compression::Zstd(level) => {
+                Some((&mut self.chosen.zstd_level, level, "compression.zstd.level"))
+            }
+        };
+        if let Some((slot, level, name)) = leveled {
+            *slot = Some(level.into());
+            self = self.set(name);
+        }
+        self.set("compression.type")
     }
 
     /// The longest one call waits for metadata and memory together (`max.block.ms`; default 60 s).
@@ -513,6 +543,10 @@ impl Chosen {
             }
             "batch.size" => self.batch_bytes = Some(value::BATCH.parse(text)?),
             "buffer.memory" => self.buffer_memory = Some(value::BUFFER_MEMORY.parse(text)?),
+            "compression.type" => self.compression = Some(value::compression(text)?),
+            "compression.gzip.level" => self.gzip_level = Some(value::GZIP_LEVEL.parse(text)?),
+            "compression.lz4.level" => self.lz4_level = Some(value::LZ4_LEVEL.parse(text)?),
+            "compression.zstd.level" => self.zstd_level = Some(value::ZSTD_LEVEL.parse(text)?),
             "max.request.size" => self.request_bytes_max = Some(value::REQUEST_MAX.parse(text)?),
             "max.in.flight.requests.per.connection" => {
                 self.in_flight_max = Some(value::IN_FLIGHT.parse(text)?);

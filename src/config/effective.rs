@@ -113,6 +113,10 @@ impl Settings {
             "buffer.memory" => self.buffer_memory.to_string(),
             "client.id" => self.client_id.clone(),
             "client.rack" => return self.client_rack.as_deref().map(str::to_owned),
+            "compression.gzip.level" => self.codec_levels[0].to_string(),
+            "compression.lz4.level" => self.codec_levels[1].to_string(),
+            "compression.type" => self.compression.name().to_owned(),
+            "compression.zstd.level" => self.codec_levels[2].to_string(),
             "connections.max.idle.ms" => {
                 self.connection_idle_max.map_or_else(|| "-1".to_owned(), millis)
             }

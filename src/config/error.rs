@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::compression::Compression;
 use super::cpus::CpuList;
 
 /// Why no producer can be built from this configuration. Each message ends with what to do.
@@ -54,6 +55,32 @@ pub enum ConfigError {
         value: String,
         /// The value that is accepted.
         default: &'static str,
+    },
+
+    /// A codec whose cargo feature is not in this build.
+    #[error(
+        "compression.type={codec}: this build of kuring has no such codec; build kuring with its \
+         feature `{codec}`, or choose one of these: {built}"
+    )]
+    CodecNotBuilt {
+        /// The codec.
+        codec: &'static str,
+        /// Those that there are.
+        built: String,
+    },
+
+    /// A topic is to be compressed in another way than it is already. A topic's codec is chosen by
+    /// its first [`Producer::topic_with`](crate::Producer::topic_with), or fixed by its first
+    /// record.
+    #[error(
+        "the topic {topic:?} is sent with compression={compression} already: choose it before the \
+         first record of the topic, and once"
+    )]
+    TopicInUse {
+        /// The topic.
+        topic: String,
+        /// How it is compressed.
+        compression: Compression,
     },
 
     /// Idempotence was asked for, by hand or by default, and another property rules it out (CFG-1,

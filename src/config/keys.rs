@@ -147,13 +147,17 @@ const fn secret(name: &'static str) -> NotYet {
 }
 
 /// Kafka's properties that the builder takes.
-pub(super) const SUPPORTED: [&str; 35] = [
+pub(super) const SUPPORTED: [&str; 39] = [
     "acks",
     "batch.size",
     "bootstrap.servers",
     "buffer.memory",
     "client.id",
     "client.rack",
+    "compression.gzip.level",
+    "compression.lz4.level",
+    "compression.type",
+    "compression.zstd.level",
     "connections.max.idle.ms",
     "delivery.timeout.ms",
     "enable.idempotence",
@@ -197,14 +201,10 @@ pub(super) const OURS: [&str; 7] = [
 ];
 
 /// Kafka's properties that this version does not carry out, but for `transactional.id`.
-static NOT_YET: [NotYet; 54] = [
+static NOT_YET: [NotYet; 50] = [
     number("bootstrap.resolve.timeout.ms", "0"),
     text("buffer.memory.allocation.strategy", "full"),
     text("client.dns.lookup", "use_all_dns_ips"),
-    number("compression.gzip.level", "-1"),
-    number("compression.lz4.level", "9"),
-    text("compression.type", "none"),
-    number("compression.zstd.level", "3"),
     list("config.providers", ""),
     NotYet { harmless: Some("false"), ..word("enable.metrics.push", "true") },
     NotYet { harmless: Some("false"), ..word("metadata.cluster.check.enable", "true") },
@@ -337,11 +337,11 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_yet_is_refused_and_says_so() {
-        let refused = refusal("compression.type", "zstd").expect("refused");
+        let refused = refusal("sasl.mechanism", "PLAIN").expect("refused");
         assert_eq!(
             refused,
-            "compression.type=\"zstd\": Kafka has this, this version of Kuring does not support it \
-             yet; remove it, or set it to Kafka's default (none)"
+            "sasl.mechanism=\"PLAIN\": Kafka has this, this version of Kuring does not support it \
+             yet; remove it, or set it to Kafka's default (GSSAPI)"
         );
         let refused = refusal("ssl.keystore.location", "/keys.jks").expect("refused");
         assert!(refused.ends_with("default (unset)"), "{refused}");
@@ -358,14 +358,14 @@ mod tests {
     #[test]
     fn cfg_7_enum_like_values_have_java_s_case_rules() {
         assert_eq!(refusal("security.protocol", "plaintext"), None);
-        assert!(refusal("compression.type", "NONE").is_some());
+        assert!(refusal("sasl.mechanism", "gssapi").is_some());
         assert_eq!(refusal("transaction.two.phase.commit.enable", "FALSE"), None);
     }
 
     #[test]
     fn defaults_are_recognised_in_other_spellings() {
         assert_eq!(refusal("sasl.login.refresh.window.factor", "0.8"), None);
-        assert_eq!(refusal("compression.zstd.level", "+3"), None);
+        assert_eq!(refusal("transaction.timeout.ms", "+60000"), None);
         assert_eq!(refusal("ssl.enabled.protocols", "TLSv1.2 , TLSv1.3"), None);
         assert!(refusal("ssl.enabled.protocols", "TLSv1.3").is_some());
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::affinity::{Affinity, Placement, resolve};
 use super::bootstrap::HostPort;
+use super::compression::Compression;
 use super::error::ConfigError;
 use super::machine::Machine;
 use super::origin::Origins;
@@ -166,6 +167,12 @@ pub struct Settings {
     /// Bytes of memory for records not yet acknowledged; `batch_bytes <= buffer_memory`
     /// (`buffer.memory`; default 33,554,432).
     pub buffer_memory: u64,
+    /// How batches are compressed, for topics that nothing else was said about; a codec of this
+    /// build, at a level that it has (`compression.type` and `compression.<codec>.level`; default
+    /// none).
+    pub compression: Compression,
+    /// The levels that gzip, lz4 and zstd would have, chosen or not.
+    pub(super) codec_levels: [i32; 3],
     /// The longest one call waits for metadata and memory together (`max.block.ms`; default 60 s).
     pub max_block: Duration,
     /// The largest request, and the largest single record before compression, in bytes

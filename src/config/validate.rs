@@ -13,6 +13,7 @@ use tracing::warn;
 use super::affinity::Affinity;
 use super::bootstrap;
 use super::builder::Chosen;
+use super::compression::Compression;
 use super::error::ConfigError;
 use super::keys::NOT_YET_DEFAULT_NONE;
 use super::settings::{Acks, Backoff, DriverChoice, Settings};
@@ -37,6 +38,7 @@ pub(super) fn settings(chosen: &Chosen) -> Result<Settings, ConfigError> {
     let linger = value::LINGER.checked(chosen.linger)?.min(INT_MS_MAX);
     let request_timeout = value::REQUEST_TIMEOUT.checked(chosen.request_timeout)?;
     let (batch_bytes, buffer_memory, request_bytes_max) = sizes(chosen)?;
+    let codec_levels = codec_levels(chosen)?;
     let shards = chosen.shards.map(|shards| value::SHARDS.checked(Some(shards))).transpose()?;
     let connection_idle_max = match chosen.connection_idle_max {
         Some(None) => None,
@@ -51,6 +53,8 @@ pub(super) fn settings(chosen: &Chosen) -> Result<Settings, ConfigError> {
         linger,
         batch_bytes,
         buffer_memory,
+        compression: compression(chosen, codec_levels)?,
+        codec_levels,
         max_block: value::MAX_BLOCK.checked(chosen.max_block)?,
         request_bytes_max,
         in_flight_max: in_flight_max as usize,
@@ -93,6 +97,29 @@ pub(super) fn settings(chosen: &Chosen) -> Result<Settings, ConfigError> {
     let settings = named(settings, chosen.client_id.is_none());
     let origins = Arc::new(chosen.origins.with_derived(chosen, &settings));
     Ok(Settings { origins, ..settings })
+}
+
+/// The levels of all codecs are checked, whichever it will be, as in Java.
+fn codec_levels(chosen: &Chosen) -> Result<[i32; 3], ConfigError> {
+    // The ranges are those of an i32.
+    let level = |spec: Whole, chosen| spec.checked(chosen).map(|level| level as i32);
+    Ok([
+        level(value::GZIP_LEVEL, chosen.gzip_level)?,
+        level(value::LZ4_LEVEL, chosen.lz4_level)?,
+        level(value::ZSTD_LEVEL, chosen.zstd_level)?,
+    ])
+}
+
+/// The codec with its level.
+fn compression(chosen: &Chosen, levels: [i32; 3]) -> Result<Compression, ConfigError> {
+    let [gzip, lz4, zstd] = levels;
+    match chosen.compression.unwrap_or_default() {
+        Compression::Gzip(_) => Compression::Gzip(gzip),
+        Compression::Lz4(_) => Compression::Lz4(lz4),
+        Compression::Zstd(_) => Compression::Zstd(zstd),
+        plain @ (Compression::None | Compression::Snappy) => plain,
+    }
+    .checked()
 }
 
 fn named(mut settings: Settings, unnamed: bool) -> Settings {

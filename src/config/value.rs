@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use super::compression::Compression;
 use super::cpus::CPU_COUNT_MAX;
 use super::error::ConfigError;
 use super::settings::{Acks, DriverChoice, FOREVER, MetadataRecovery, RecordingLevel, ZeroCopy};
@@ -39,23 +40,27 @@ pub(super) struct Whole {
 impl Whole {
     pub(super) fn parse(&self, text: &str) -> Result<i64, ConfigError> {
         match trim(text).parse() {
-            Ok(number) if (self.min..=self.max).contains(&number) => Ok(number),
+            Ok(number) if self.has(number) => Ok(number),
             _ => Err(self.refused(text)),
         }
+    }
+
+    /// Whether the number is in the range, or a default that stands outside of it.
+    fn has(&self, number: i64) -> bool {
+        (self.min..=self.max).contains(&number) || number == self.default
     }
 
     /// The number chosen by a setter, or the default.
     pub(super) fn checked(&self, chosen: Option<i64>) -> Result<i64, ConfigError> {
         let number = chosen.unwrap_or(self.default);
-        if (self.min..=self.max).contains(&number) {
-            Ok(number)
-        } else {
-            Err(self.refused(number.to_string()))
-        }
+        if self.has(number) { Ok(number) } else { Err(self.refused(number.to_string())) }
     }
 
     fn refused(&self, value: impl Into<String>) -> ConfigError {
-        let accepted = format!("a whole number from {} to {}", self.min, self.max);
+        let mut accepted = format!("a whole number from {} to {}", self.min, self.max);
+        if !(self.min..=self.max).contains(&self.default) {
+            accepted += &format!(", or {}", self.default);
+        }
         refused(self.key, value, accepted)
     }
 }
@@ -145,6 +150,9 @@ pub(super) const RETRIES: Whole = whole("retries", INT_MAX, 0, INT_MAX);
 pub(super) const SEND_BUFFER: Whole = whole("send.buffer.bytes", -1, -1, INT_MAX);
 pub(super) const RECEIVE_BUFFER: Whole = whole("receive.buffer.bytes", -1, -1, INT_MAX);
 pub(super) const METRICS_SAMPLES: Whole = whole("metrics.num.samples", 2, 1, INT_MAX);
+pub(super) const GZIP_LEVEL: Whole = whole("compression.gzip.level", -1, 1, 9);
+pub(super) const LZ4_LEVEL: Whole = whole("compression.lz4.level", 9, 1, 17);
+pub(super) const ZSTD_LEVEL: Whole = whole("compression.zstd.level", 3, -131_072, 22);
 pub(super) const SHARDS: Whole = whole("kuring.shards", 1, 1, CPU_COUNT_MAX as i64);
 
 /// `true` or `false`, in any case, as Java reads it.
@@ -173,6 +181,20 @@ pub(super) fn acks(text: &str) -> Result<Acks, ConfigError> {
         "1" => Ok(Acks::Leader),
         "0" => Ok(Acks::None),
         _ => Err(refused("acks", text, "all, -1, 1 or 0, in lower case")),
+    }
+}
+
+/// `compression.type`, exactly as Java takes it: case counts. The level is the codec's default.
+pub(super) fn compression(text: &str) -> Result<Compression, ConfigError> {
+    match trim(text) {
+        "none" => Ok(Compression::None),
+        "gzip" => Ok(Compression::GZIP),
+        "snappy" => Ok(Compression::Snappy),
+        "lz4" => Ok(Compression::LZ4),
+        "zstd" => Ok(Compression::ZSTD),
+        _ => {
+            Err(refused("compression.type", text, "none, gzip, snappy, lz4 or zstd, in lower case"))
+        }
     }
 }
 

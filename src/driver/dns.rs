@@ -15,10 +15,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use rustix::process::getpid;
-use rustix::thread::{sched_getaffinity, sched_setaffinity};
-
 use super::Waker;
+use crate::config::unpin_current_thread;
 
 /// Lookups that may wait: every bootstrap server and broker of a large cluster at once.
 pub const QUEUE_MAX: usize = 1024;
@@ -129,7 +127,8 @@ pub fn resolve_now(host: &str, port: u16) -> Resolution {
 }
 
 fn work(lookups: &Receiver<Lookup>, answers: &Answers) {
-    leave_the_sender_core();
+    // Refused at worst; then names are resolved on the sender's core.
+    unpin_current_thread();
     for Lookup { token, host, port } in lookups {
         // Relaxed: see drop.
         if answers.abandoned.load(Relaxed) {
@@ -142,15 +141,6 @@ fn work(lookups: &Receiver<Lookup>, answers: &Answers) {
 fn look_up(host: &str, port: u16) -> Resolution {
     let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
     if addresses.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(addresses) }
-}
-
-/// A thread inherits the CPUs of the one that starts it, and that one is a pinned sender. The
-/// process's first thread has those that the user meant.
-fn leave_the_sender_core() {
-    if let Ok(allowed) = sched_getaffinity(Some(getpid())) {
-        // Refused at worst; then names are resolved on the sender's core.
-        let _ = sched_setaffinity(None, &allowed);
-    }
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@
 //! Source:   the Kafka protocol guide; KIP-482 (flexible versions), KIP-98 (record batch v2).
 //!
 //! Reading order: [`varint`], [`wire`], [`api`], [`frame`], one file per API, [`record_batch`],
-//! [`plain_record`], [`split`], [`holes`].
+//! [`plain_record`], [`split`], [`holes`], [`compression`].
 #![forbid(unsafe_code)]
 
 pub mod api;
 pub mod api_versions;
+pub mod compression;
 pub mod error_code;
 pub mod frame;
 pub mod holes;

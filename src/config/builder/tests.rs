@@ -74,6 +74,10 @@ pub(in crate::config) const EVERY: &[(&str, &str)] = &[
     ("linger.ms", "7"),
     ("batch.size", "1000"),
     ("buffer.memory", "2000000"),
+    ("compression.type", "zstd"),
+    ("compression.gzip.level", "-1"),
+    ("compression.lz4.level", "9"),
+    ("compression.zstd.level", "5"),
     ("max.block.ms", "8"),
     ("max.request.size", "3000"),
     ("max.in.flight.requests.per.connection", "9"),
@@ -120,6 +124,9 @@ pub(in crate::config) fn every_setter() -> ConfigBuilder {
         .linger(ms(7))
         .batch_bytes(1000)
         .buffer_memory(2_000_000)
+        .compression(Compression::GZIP)
+        .compression(Compression::LZ4)
+        .compression(Compression::Zstd(5))
         .max_block(ms(8))
         .request_bytes_max(3000)
         .in_flight_max(9)
@@ -188,6 +195,37 @@ fn every_supported_key_has_a_setter_that_reads_it() {
         let says = text.starts_with(name) && text.contains("no such value");
         assert!(free_text || says && text.contains("accepted is"), "{name}: {text}");
     }
+}
+
+#[test]
+fn a_codec_has_the_level_of_its_own_property() {
+    let codec = |pairs: &[(&str, &str)]| settings(pairs).compression;
+    assert_eq!(codec(&[]), Compression::None);
+    assert_eq!(codec(&[("compression.type", "lz4")]), Compression::LZ4);
+    let leveled = [("compression.gzip.level", "7"), ("compression.type", "gzip")];
+    assert_eq!(codec(&leveled), Compression::Gzip(7));
+    assert_eq!(codec(&[("compression.zstd.level", "7")]), Compression::None);
+    let later = builder().compression(Compression::Zstd(9)).property("compression.zstd.level", "2");
+    let later = later.expect("valid").settings().expect("valid");
+    assert_eq!(later.compression, Compression::Zstd(2));
+}
+
+#[test]
+fn cfg_7_a_codec_s_name_has_lower_case_and_its_level_a_range() {
+    for (name, value) in [
+        ("compression.type", "ZSTD"),
+        ("compression.type", "brotli"),
+        ("compression.gzip.level", "0"),
+        ("compression.gzip.level", "10"),
+        ("compression.lz4.level", "18"),
+        ("compression.zstd.level", "23"),
+    ] {
+        let refused = builder().property(name, value).expect_err("refused").to_string();
+        assert!(refused.starts_with(name) && refused.contains("accepted is"), "{refused}");
+    }
+    let typed = builder().compression(Compression::Gzip(0)).settings().expect_err("refused");
+    let typed = typed.to_string();
+    assert!(typed.contains("from 1 to 9, or -1"), "{typed}");
 }
 
 #[test]
