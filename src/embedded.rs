@@ -9,6 +9,10 @@
 //! sender, the same drivers. Only the loop is another's. Host names are still resolved by a thread
 //! of their own, since the system's resolver blocks; addresses need none.
 //!
+//! Batches of compressed topics are compressed in the turn that takes them, which then lasts some
+//! microseconds (lz4) to milliseconds (zstd at high levels) longer for each. A producer with
+//! threads has one more for that.
+//!
 //! # Whose turn
 //!
 //! Something has to run the shard, in one of three ways, which may be mixed:
@@ -60,7 +64,7 @@ pub use drive::Drive;
 pub use local::{Local, LocalSending, LocalTopic};
 
 use crate::clock;
-use crate::config::{ConfigBuilder, Settings};
+use crate::config::{ConfigBuilder, ConfigError, Settings};
 use crate::delivery::completion::{Completion, Deliveries};
 use crate::driver::probe::AnyDriver;
 use crate::error::SendError;
@@ -73,6 +77,7 @@ use crate::shard::{self, Finished, Look, Step, Turn};
 use crate::sync::atomic::AtomicBool;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use crate::sync::{Mutex, MutexGuard};
+use crate::topic::TopicOptions;
 
 /// What a [`turn`](Embedded::turn) leaves to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -332,6 +337,20 @@ impl Embedded {
     #[must_use]
     pub fn topic(&self, name: &str) -> LocalTopic {
         LocalTopic::new(self.core.producer.topic(name))
+    }
+
+    /// A handle to a topic that does some things in another way than the settings say. As
+    /// [`Producer::topic_with`]. An embedded producer has no thread to compress on: it does it in
+    /// its turns, which take so much longer.
+    ///
+    /// # Errors
+    /// As [`Producer::topic_with`].
+    pub fn topic_with(
+        &self,
+        name: &str,
+        options: &TopicOptions,
+    ) -> Result<LocalTopic, ConfigError> {
+        self.core.producer.topic_with(name, options).map(LocalTopic::new)
     }
 
     /// One turn: looks at the sockets, takes what was sent, sends requests, resolves deliveries.

@@ -78,6 +78,8 @@
 //! - *Shards*, `kuring-<n>`, one unless `kuring.shards` or `kuring.affinity` say otherwise: all
 //!   I/O, all protocol, all timers of their partitions. Pinned by `kuring.affinity`. They run no
 //!   user code except the wakers of deliveries that are being awaited.
+//! - *Compressors*, `kuring-pack-<n>`, one per shard that has met a batch to be compressed: the
+//!   codecs, so that no connection waits for them. Not pinned.
 //! - *The resolver*: host names, away from the shards, since the system's resolver blocks.
 //!
 //! An [`Embedded`] producer has one shard and no thread for it: the caller's does both.
@@ -97,6 +99,8 @@
 //!    and on close. Its shard takes it, *stamps* producer id, epoch, base sequence and checksum,
 //!    and puts it into the next request for its leader, with one batch of every other ready
 //!    partition.
+//!    A batch of a compressed topic goes to the shard's compressor before that, and keeps its place
+//!    in the partition's order meanwhile.
 //! 5. The driver sends the request from the arena, in place. While the kernel holds the bytes they
 //!    are *lent*; a retry sends the same bytes again.
 //! 6. The broker's answer, a timeout or close gives the batch its verdict. That resolves all of its
@@ -113,6 +117,8 @@
 //! | batch | records of one partition in Kafka's format v2: the unit of sequence, checksum, retry |
 //! | batch ring | one partition's bounded ring of batches between the appenders and the shard |
 //! | buffer | a fixed piece of the arena that one batch lives in |
+//! | chunk | memory beside the arena that a batch is filled in before it is compressed |
+//! | plain, packed | the records of a batch before and after its codec |
 //! | arena, buffer pool | the memory of a shard, which the kernel may know; its free list |
 //! | shard | one sender thread with its ring, arena, partitions and connections |
 //! | sender | the pure state machine inside a shard: decides, touches no socket, clock or thread |
@@ -209,8 +215,8 @@ mod topic;
 mod typed;
 
 pub use callback::DeliveryReport;
-pub use config::{Acks, Affinity, ConfigBuilder, ConfigError, DriverChoice, RecordingLevel};
-pub use config::{Settings, ZeroCopy};
+pub use config::{Acks, Affinity, Compression, ConfigBuilder, ConfigError, DriverChoice};
+pub use config::{RecordingLevel, Settings, ZeroCopy};
 pub use delivery::Delivery;
 pub use delivery::completion::{Completion, Deliveries};
 pub use driver::probe::OpenError;
@@ -225,7 +231,7 @@ pub use producer::{Producer, Purge, StartError, Summary};
 pub use protocol::error_code::ErrorCode;
 pub use record::{Acknowledged, Header, HeaderList, Record, RecordMetadata};
 pub use statistics::StatsReporter;
-pub use topic::{Reservation, Sending, SendingWith, Submitting, Topic};
+pub use topic::{Reservation, Sending, SendingWith, Submitting, Topic, TopicOptions};
 pub use typed::{TypedRecord, TypedSendError, TypedTopic};
 
 /// The README's example compiles.

@@ -12,10 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::accumulator::packing::Packing;
 use crate::accumulator::{Accumulator, BATCH_BYTES_MAX};
 use crate::callback::{Callbacks, Caller, Hooks};
 use crate::clock;
-use crate::config::{ConfigBuilder, ConfigError, Settings};
+use crate::config::{self, ConfigBuilder, ConfigError, Settings};
 use crate::delivery::Delivery;
 use crate::delivery::completion::{Completion, Completions, Deliveries};
 use crate::driver::dns;
@@ -28,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::park;
 use crate::record::Record;
 use crate::shard::{self, Command, Finished, ShardError, Shared, Start, Ticket};
-use crate::topic::{self, Topic};
+use crate::topic::{self, Topic, TopicOptions};
 
 pub use purge::Purge;
 
@@ -257,7 +258,7 @@ impl Producer {
         if inner.is_copy() {
             // A lock may be held by a thread that is not here.
             let entry = Cluster::default().entry(name);
-            let shared = topic::Shared::new(entry, &inner.settings);
+            let shared = topic::Shared::new(entry, &inner.settings, inner.new_packing());
             return Topic::new(Arc::new(shared), Arc::clone(inner));
         }
         let read = inner.topics.read().unwrap_or_else(PoisonError::into_inner);
@@ -266,10 +267,39 @@ impl Producer {
         let shared = known.unwrap_or_else(|| {
             let mut topics = inner.topics.write().unwrap_or_else(PoisonError::into_inner);
             let entry = inner.cluster.entry(name);
-            let made = || Arc::new(topic::Shared::new(Arc::clone(&entry), &inner.settings));
+            let new = |entry| topic::Shared::new(entry, &inner.settings, inner.new_packing());
+            let made = || Arc::new(new(Arc::clone(&entry)));
             Arc::clone(topics.entry(Arc::clone(entry.name())).or_insert_with(made))
         });
         Topic::new(shared, Arc::clone(inner))
+    }
+
+    /// A handle to a topic that does some things in another way than the settings say. What is
+    /// chosen holds for all handles of the topic, those that there are already included. As
+    /// [`topic`](Self::topic) otherwise.
+    ///
+    /// ```no_run
+    /// use kuring::{Compression, Producer, TopicOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let producer = Producer::builder().bootstrap_servers("localhost:9092").build()?;
+    /// let zstd = TopicOptions::new().compression(Compression::Zstd(3));
+    /// let logs = producer.topic_with("logs", &zstd)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// A codec that is not in this build, or a level that it does not have; the topic has another
+    /// codec already ([`ConfigError::TopicInUse`]).
+    pub fn topic_with(&self, name: &str, options: &TopicOptions) -> Result<Topic, ConfigError> {
+        let topic = self.topic(name);
+        if let Some(compression) = options.compression {
+            let chosen = topic.packing().choose(config::checked(compression)?);
+            let topic = || name.to_owned();
+            chosen
+                .map_err(|compression| ConfigError::TopicInUse { topic: topic(), compression })?;
+        }
+        Ok(topic)
     }
 
     /// [`Topic::send`] with a look-up of the topic: convenient, and slower than a kept handle.
@@ -525,6 +555,11 @@ impl Inner {
             summary.never_sent += own.never_sent.get();
         }
         summary
+    }
+
+    /// All shards have the same limits, so what the first one makes is good for all.
+    fn new_packing(&self) -> Arc<Packing> {
+        self.shards[0].accumulator.new_packing(self.settings.compression)
     }
 
     fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {

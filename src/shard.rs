@@ -17,6 +17,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use compressor::Compressor;
 use rustix::fd::BorrowedFd;
 
 use crate::accumulator::{Accumulator, WakeFn};
@@ -36,6 +37,7 @@ use crate::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use crate::sync::atomic::{AtomicBool, AtomicUsize};
 use crate::sync::{Mutex, MutexGuard};
 
+pub(crate) mod compressor;
 #[cfg(all(test, kuring_loom))]
 mod models;
 
@@ -265,7 +267,7 @@ pub(crate) fn embed(
     let shared = &start.shards[start.number];
     let (settings, pool) = (&start.settings, shared.accumulator.pool());
     let driver = probe::open_embedded(choice(settings.driver), pool, &uring_options(settings))?;
-    Ok(Turn::with_wake(start, driver, Box::new(wake)))
+    Ok(Turn::with_wake(start, driver, Box::new(wake), Compressor::inline()))
 }
 
 /// The calls that a verdict causes.
@@ -321,6 +323,7 @@ pub(crate) struct Turn<D> {
     shards: Arc<[Arc<Shared>]>,
     cluster: Arc<Cluster>,
     sender: Sender,
+    compressor: Compressor,
     driver: D,
     resolver: Resolver,
     socket: SocketOptions,
@@ -355,10 +358,12 @@ pub(crate) struct Turn<D> {
 impl<D: Driver> Turn<D> {
     pub(crate) fn new(start: Start, driver: D) -> Self {
         let waker = driver.waker();
-        Self::with_wake(start, driver, Box::new(move || waker.wake()))
+        let accumulator = &start.shards[start.number].accumulator;
+        let compressor = Compressor::threaded(start.number, accumulator);
+        Self::with_wake(start, driver, Box::new(move || waker.wake()), compressor)
     }
 
-    fn with_wake(start: Start, driver: D, wake: WakeFn) -> Self {
+    fn with_wake(start: Start, driver: D, wake: WakeFn, compressor: Compressor) -> Self {
         let now = clock::now();
         let shared = Arc::clone(&start.shards[start.number]);
         let resolver = Resolver::new(driver.waker());
@@ -378,6 +383,7 @@ impl<D: Driver> Turn<D> {
             shards: start.shards,
             cluster: start.cluster,
             sender,
+            compressor,
             driver,
             resolver,
             socket: SocketOptions {
@@ -423,10 +429,12 @@ impl<D: Driver> Turn<D> {
     /// After the last turn: whoever waits for this shard waits no longer.
     pub(crate) fn end(mut self) {
         if self.shared.has_failed() {
-            // The driver waits until the kernel has given everything back; then the pool gets it.
-            let (driver, sender) = (self.driver, &mut self.sender);
+            // The driver waits until the kernel has given everything back, the compressor ends what
+            // it is at; then the pool gets it.
+            let (driver, compressor, sender) = (self.driver, self.compressor, &mut self.sender);
             let _ = catch_unwind(AssertUnwindSafe(move || {
                 drop(driver);
+                drop(compressor);
                 sender.reclaim();
             }));
         }
@@ -493,6 +501,21 @@ impl<D: Driver> Turn<D> {
         if asleep { Step::Asleep(until) } else { Step::Again }
     }
 
+    /// Who compresses instead of the thread that would.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn set_compressor(&mut self, compressor: Compressor) {
+        self.compressor = compressor;
+    }
+
+    /// The compressor of a simulated shard.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn held_jobs(&mut self) -> &mut compressor::Held {
+        match &mut self.compressor {
+            Compressor::Held(held) => held,
+            other => unreachable!("a simulated shard has {other:?}"),
+        }
+    }
+
     /// The driver's name.
     pub(crate) fn driver_name(&self) -> &'static str {
         self.driver.name()
@@ -529,6 +552,8 @@ impl<D: Driver> Turn<D> {
         // The order matters: what an application thread did before a command is in the ready list
         // when the command is seen.
         std::mem::swap(&mut self.commands, &mut *self.shared.commands());
+        let sender = &mut self.sender;
+        self.compressor.take_done(|job| sender.handle_compressed(job, now));
         self.sender.handle_cluster(now);
         self.sender.handle_ready(now);
         self.handle_commands(now);
@@ -574,6 +599,11 @@ impl<D: Driver> Turn<D> {
     /// Carries out what the sender decided: first what goes on the wire, then the verdicts, then
     /// what waits for them. True at the end of a close. `moment` is `now` as atomics hold it.
     fn perform(&mut self, now: Instant, moment: u64) -> bool {
+        while let Some(job) = self.sender.poll_compression() {
+            if let Some(done) = self.compressor.give(job) {
+                self.sender.handle_compressed(done, now);
+            }
+        }
         while let Some(action) = self.sender.poll_action() {
             match action {
                 Action::Connect { connection, address } => {

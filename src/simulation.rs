@@ -14,6 +14,7 @@ use crate::accumulator::Accumulator;
 use crate::config::Settings;
 use crate::driver::Driver;
 use crate::producer::{Inner, Producer, StartError};
+use crate::shard::compressor::{Compressor, Held};
 use crate::shard::{Start, Turn};
 
 pub use crate::clock::simulated as clock;
@@ -29,7 +30,9 @@ pub struct SimulatedShard<D: Driver> {
 impl<D: Driver> SimulatedShard<D> {
     fn new(start: Start, driver: D) -> Self {
         let accumulator = Arc::clone(&start.shards[start.number].accumulator);
-        Self { turn: Turn::new(start, driver), accumulator }
+        let mut turn = Turn::new(start, driver);
+        turn.set_compressor(Compressor::Held(Held::default()));
+        Self { turn, accumulator }
     }
 
     /// One round of the shard's loop, the driver's `wait` at its end included. True when the shard
@@ -46,6 +49,17 @@ impl<D: Driver> SimulatedShard<D> {
     /// The end of the shard's thread.
     pub fn end(self) {
         self.turn.end();
+    }
+
+    /// Jobs that wait at the shard's compressor.
+    pub fn jobs(&mut self) -> usize {
+        self.turn.held_jobs().waiting()
+    }
+
+    /// Lets the compressor finish one of them, and the shard know.
+    pub fn finish_job(&mut self, at: usize) {
+        self.turn.held_jobs().finish(at);
+        self.accumulator.nudge();
     }
 
     /// The shard's memory.

@@ -6,6 +6,7 @@
 
 mod calling;
 mod intercepted;
+mod options;
 mod pause;
 mod place;
 mod reserve;
@@ -18,9 +19,10 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::accumulator::batch_ring::{Append, BatchRing, Entry, Memory};
+use crate::accumulator::packing::Packing;
 use crate::accumulator::waiters::Waited;
 use crate::clock;
-use crate::config::Settings;
+use crate::config::{Compression, Settings};
 use crate::delivery::Delivery;
 use crate::delivery::tags::{NoTag, Tag, UserData};
 use crate::error::{SendError, TrySendError};
@@ -34,6 +36,7 @@ use crate::record::Record;
 
 pub use calling::SendingWith;
 use intercepted::Intercepted;
+pub use options::TopicOptions;
 pub use reserve::Reservation;
 
 /// Bytes of a record beside key, value and headers, with room to spare: below
@@ -90,13 +93,14 @@ pub(crate) struct Shared {
     rule: Rule,
     /// What a sticky partition is drawn from.
     spread: Spread,
+    packing: Arc<Packing>,
 }
 
 impl Shared {
-    pub(crate) fn new(entry: Arc<TopicEntry>, settings: &Settings) -> Self {
+    pub(crate) fn new(entry: Arc<TopicEntry>, settings: &Settings, packing: Arc<Packing>) -> Self {
         let rule = place::rule_of(entry.name(), settings);
         let (sticky, spread) = (Sticky::default(), Spread::default());
-        Self { entry, rings: Rings::new(), sticky, rule, spread }
+        Self { entry, rings: Rings::new(), sticky, rule, spread, packing }
     }
 }
 
@@ -138,6 +142,16 @@ struct Reserved {
 impl Topic {
     pub(crate) fn new(shared: Arc<Shared>, producer: Arc<Inner>) -> Self {
         Self { shared, producer }
+    }
+
+    pub(crate) fn packing(&self) -> &Packing {
+        &self.shared.packing
+    }
+
+    /// How the topic's batches are compressed.
+    #[must_use]
+    pub fn compression(&self) -> Compression {
+        self.packing().compression()
     }
 
     /// The topic's name.
@@ -336,7 +350,7 @@ impl Topic {
             let choice = shared.sticky.standing_choice(count)?;
             let ring = shared.rings.get(choice.partition as u32)?;
             let (delivery, bytes) = ring.append_to_open(&entry, tag)?;
-            let batch_bytes = producer.settings.batch_bytes;
+            let batch_bytes = shared.packing.limit();
             shared.sticky.appended(choice, bytes, batch_bytes, || self.draw(count));
             return Some(delivery);
         }
@@ -378,7 +392,7 @@ impl Topic {
         reserved: &mut Reserved,
         tag: T,
     ) -> Result<Delivery, Blocked> {
-        let batch_bytes = self.producer.settings.batch_bytes;
+        let batch_bytes = self.shared.packing.limit();
         let draw = || self.draw(count);
         let mut choice = self.shared.sticky.choice(count, draw);
         let mut memory = if choice.is_due(batch_bytes) {
@@ -430,7 +444,9 @@ impl Topic {
         }
         // Made under the slot's lock, so that a partition never has two rings.
         let mut closed = false;
-        let ring = slot.get_or_init(|| match accumulator.new_ring(self.name(), partition) {
+        let packing = &self.shared.packing;
+        let made = || accumulator.new_packed_ring(self.name(), partition, packing);
+        let ring = slot.get_or_init(|| match made() {
             Some(ring) => ring,
             None => {
                 closed = true;
@@ -495,7 +511,7 @@ impl Topic {
         if let Some(choice) = choice
             && taken > 0
         {
-            let batch_bytes = self.producer.settings.batch_bytes;
+            let batch_bytes = self.shared.packing.limit();
             self.shared.sticky.appended(choice, bytes, batch_bytes, || self.draw(count));
         }
         taken

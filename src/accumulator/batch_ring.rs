@@ -36,6 +36,7 @@ use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
+use super::packing::Packing;
 use super::ready::Link;
 use super::{Accumulator, BATCH_BYTES_MAX};
 pub use append::{Append, Memory};
@@ -111,6 +112,7 @@ pub struct BatchRing {
     index: u32,
     topic: Arc<str>,
     partition: i32,
+    packing: Arc<Packing>,
     accumulator: Arc<Accumulator>,
 }
 
@@ -120,7 +122,9 @@ impl BatchRing {
         index: u32,
         topic: Arc<str>,
         partition: i32,
+        packing: Arc<Packing>,
     ) -> Self {
+        packing.fix();
         Self {
             // Before position 0 comes the last generation, sealed and empty.
             word: CachePadded::new(AtomicU64::new(word_of(GENERATION_MASK, 0, 0) | SEALED)),
@@ -133,6 +137,7 @@ impl BatchRing {
             index,
             topic,
             partition,
+            packing,
             accumulator,
         }
     }
@@ -150,6 +155,11 @@ impl BatchRing {
     /// The partition.
     pub fn partition(&self) -> i32 {
         self.partition
+    }
+
+    /// How its batches are packed.
+    pub fn packing(&self) -> &Arc<Packing> {
+        &self.packing
     }
 
     /// The shard's accumulator.

@@ -2,12 +2,18 @@
 //!
 //! Owns:     every byte a batch is written into, from claim to release.
 //! Thread:   any thread claims; the shard releases.
-//! Bounds:   arena bytes <= `buffer.memory` of the shard; pooled and oversized buffers share it.
+//! Bounds:   arena bytes <= `buffer.memory` of the shard; all kinds of buffers share it.
 //! Never:    gives a buffer out while a [`Loan`] of it exists (K19012-1 to -4).
 //! Source:   BUF-1 to BUF-8 and K19012 of the Java producer; KAFKA-19012, CVE-2026-35554.
 //!
 //! A buffer has room for a request header in front of the batch and for the closing tag bytes
 //! behind it, so that a request of one batch is one contiguous piece of the arena.
+//!
+//! Beside the arena there are two kinds of memory of the same budget. An *oversized* record has
+//! what it needs, for itself. A batch that will be compressed is filled in a *chunk*: several times
+//! `batch.size`, kept for the next one when its records have gone, compressed, into the arena. It
+//! costs what its batch may fill of it, and at least what a pooled buffer does, so that there is
+//! always one for it to go to.
 //!
 //! # Why unsafe
 //! The kernel and many application threads hold parts of one mapping at the same time; `&mut [u8]`
@@ -23,6 +29,7 @@ use std::sync::Arc;
 use crossbeam_utils::CachePadded;
 use rustix::mm::{MapFlags, ProtFlags};
 
+use super::packing;
 use crate::sync::Watched;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
@@ -36,6 +43,9 @@ pub const TAIL_ROOM_BYTES: usize = 64;
 pub const BATCH_AREA_BYTES_MIN: usize = if cfg!(kuring_loom) { 128 } else { 960 };
 /// Most buffers of oversized records that can be alive at once in one shard.
 const OVERSIZED_MAX: usize = if cfg!(kuring_loom) { 1 } else { 4096 };
+/// Most chunks, which are batches of compressed topics that are open or being compressed. The next
+/// one waits until one of them has gone.
+const CHUNKS_MAX: u32 = if cfg!(kuring_loom) { 1 } else { 1024 };
 /// What a released buffer is filled with in debug builds.
 #[cfg(debug_assertions)]
 pub const POISON: u8 = 0xDB;
@@ -106,10 +116,12 @@ struct Slot {
     next: AtomicU32,
     /// Send operations that the kernel (or a driver's queue) still holds.
     loans: AtomicU32,
-    /// Base of an oversized buffer; null for a pooled one.
+    /// Base of an oversized buffer or of a chunk; null for a pooled one.
     oversized: AtomicPtr<u8>,
-    /// Batch bytes an oversized buffer has room for.
+    /// Batch bytes an oversized buffer or a chunk has room for.
     oversized_bytes: AtomicUsize,
+    /// Bytes of the budget that a chunk costs now.
+    charge: AtomicU64,
 }
 
 /// A stack of free slots: tagged head, so that a slot that left and came back is noticed.
@@ -167,7 +179,12 @@ pub struct BufferPool {
     slots: Box<[Slot]>,
     pooled: FreeStack,
     oversized: FreeStack,
+    chunks: FreeStack,
     pooled_count: u32,
+    /// The first slot of a chunk.
+    chunks_from: u32,
+    /// Batch bytes of a chunk.
+    chunk_bytes: usize,
     /// Bytes of one pooled buffer, rooms included.
     stride: usize,
     /// Batch bytes of one pooled buffer.
@@ -193,16 +210,21 @@ impl BufferPool {
             loans: AtomicU32::new(0),
             oversized: AtomicPtr::new(std::ptr::null_mut()),
             oversized_bytes: AtomicUsize::new(0),
+            charge: AtomicU64::new(0),
         };
         let pooled_count = count as u32;
-        let end = pooled_count + OVERSIZED_MAX as u32;
+        let chunks_from = pooled_count + OVERSIZED_MAX as u32;
+        let end = chunks_from + pooled_count.min(CHUNKS_MAX);
         let total = (count * stride) as u64;
         Ok(Arc::new(Self {
             arena,
             slots: (0..end).map(slot).collect(),
             pooled: FreeStack::new(0, pooled_count),
-            oversized: FreeStack::new(pooled_count, end),
+            oversized: FreeStack::new(pooled_count, chunks_from),
+            chunks: FreeStack::new(chunks_from, end),
             pooled_count,
+            chunks_from,
+            chunk_bytes: packing::capacity(batch_bytes, total).max(area),
             stride,
             area,
             available: CachePadded::new(AtomicU64::new(total)),
@@ -249,6 +271,33 @@ impl BufferPool {
         }
     }
 
+    /// Batch bytes that a chunk has room for.
+    pub fn chunk_bytes(&self) -> usize {
+        self.chunk_bytes
+    }
+
+    /// Bytes of the budget that a chunk costs whose batch fills so much of it.
+    pub fn chunk_cost(&self, batch_bytes: usize) -> u64 {
+        ((HEAD_ROOM_BYTES + batch_bytes + TAIL_ROOM_BYTES) as u64).max(self.stride as u64)
+    }
+
+    /// Bytes of the budget that a claimed buffer costs, but for one of [`claim_own`].
+    ///
+    /// [`claim_own`]: Self::claim_own
+    pub fn charge_of(&self, index: BufferIndex) -> u64 {
+        let slot = &self.slots[index.0 as usize];
+        match index.0 {
+            index if index < self.pooled_count => self.stride as u64,
+            index if index < self.chunks_from => self.cost(slot.oversized_bytes.load(Relaxed)),
+            _ => slot.charge.load(Relaxed),
+        }
+    }
+
+    /// Whether the buffer is in the arena.
+    pub fn is_pooled(&self, index: BufferIndex) -> bool {
+        index.0 < self.pooled_count
+    }
+
     /// The largest batch that the budget has room for when nobody else holds bytes (BUF-5).
     pub fn batch_bytes_max(&self) -> usize {
         let rooms = (HEAD_ROOM_BYTES + TAIL_ROOM_BYTES) as u64;
@@ -283,11 +332,29 @@ impl BufferPool {
     /// when too many are alive, or there is no memory.
     pub fn claim_own(&self, batch_bytes: usize) -> Option<BufferIndex> {
         let index = self.oversized.pop(&self.slots)?;
+        self.furnish(&self.oversized, index, batch_bytes)
+    }
+
+    /// A chunk that costs `cost`, which the caller has reserved. None when too many are out, or
+    /// there is no memory. Allocates where there were never so many at once.
+    pub fn claim_chunk(&self, cost: u64) -> Option<BufferIndex> {
+        debug_assert!(cost >= self.stride as u64, "its batch can go to a pooled buffer");
+        let index = self.chunks.pop(&self.slots)?;
+        let slot = &self.slots[index as usize];
+        slot.charge.store(cost, Relaxed);
+        if slot.oversized.load(Acquire).is_null() {
+            return self.furnish(&self.chunks, index, self.chunk_bytes);
+        }
+        Some(BufferIndex(index))
+    }
+
+    /// Gives a slot beside the arena its memory; without any, back to the `stack` it came from.
+    fn furnish(&self, stack: &FreeStack, index: u32, batch_bytes: usize) -> Option<BufferIndex> {
         // SAFETY: obligation: a layout of more than zero bytes. HEAD_ROOM_BYTES is in the sum.
         // Test: `an_oversized_record_takes_its_own_memory_from_the_same_budget`.
         let base = unsafe { std::alloc::alloc(oversized_layout(batch_bytes)) };
         if base.is_null() {
-            self.oversized.push(&self.slots, index);
+            stack.push(&self.slots, index);
             return None;
         }
         let slot = &self.slots[index as usize];
@@ -309,6 +376,11 @@ impl BufferPool {
         if index.0 < self.pooled_count {
             self.pooled.push(&self.slots, index.0);
             return self.stride as u64;
+        }
+        if index.0 >= self.chunks_from {
+            let charge = slot.charge.load(Relaxed);
+            self.chunks.push(&self.slots, index.0);
+            return charge;
         }
         let base = slot.oversized.swap(std::ptr::null_mut(), AcqRel);
         let batch_bytes = slot.oversized_bytes.load(Relaxed);
@@ -414,7 +486,8 @@ impl Loan {
     pub fn bytes(&self) -> &[u8] {
         self.pool.note_read(self.index, self.start as usize, self.len());
         // SAFETY: obligation: initialised, in bounds, not written while borrowed. `lend` checked
-        // the bounds; the sender lends only what it stamped, and re-stamps only at zero loans.
+        // the bounds; the sender lends only what it stamped, or the records of a sealed batch, and
+        // writes to either only at zero loans.
         // Test: `k19012_1_a_lent_buffer_is_never_handed_out_again`.
         unsafe { std::slice::from_raw_parts(self.as_ptr(), self.len()) }
     }

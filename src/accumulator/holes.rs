@@ -106,6 +106,7 @@ impl Accumulator {
             opened_at: sealed.opened_at,
             cell: sealed.cell,
             flush_epoch: sealed.flush_epoch,
+            limit: 0,
             // No ring will ever open it.
             word: 0,
             oversized_bytes: 0,

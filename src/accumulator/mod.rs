@@ -11,6 +11,8 @@ pub mod batch_ring;
 pub mod buffer_pool;
 pub mod frame;
 mod holes;
+mod pack;
+pub mod packing;
 mod ready;
 mod split;
 pub mod waiters;
@@ -27,10 +29,12 @@ use std::time::Duration;
 use batch::{Batch, SealedBatch};
 use batch_ring::{Append, BatchRing, Memory};
 use buffer_pool::{BufferIndex, BufferPool, Loan};
+use packing::Packing;
 use ready::ReadyList;
 use waiters::Waiters;
 
 use crate::ids::{ProducerIdentity, Sequence};
+use crate::protocol::compression::Compression;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use crate::sync::{Mutex, MutexGuard};
@@ -57,6 +61,16 @@ const COALESCE_BYTES: usize = 128 << 10;
 /// Wakes a shard that sleeps.
 pub type WakeFn = Box<dyn Fn() + Send + Sync>;
 
+/// Memory for a batch.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    buffer: BufferIndex,
+    /// How much of it the batch may fill.
+    limit: usize,
+    /// It is paid for with bytes that the caller had reserved.
+    used_reserved: bool,
+}
+
 /// Partitions that were made and not yet seen by the shard.
 #[derive(Default)]
 struct Arrivals {
@@ -72,6 +86,8 @@ pub struct Accumulator {
     /// A batch takes records while it stays within this.
     batch_limit: usize,
     linger_nanos: u64,
+    /// How topics are packed that are not compressed.
+    plain: Arc<Packing>,
     ready: ReadyList,
     /// Callers that wait for memory or for a ring slot.
     pub waiters: Waiters,
@@ -109,6 +125,7 @@ impl Accumulator {
             batches: (0..pool.slots()).map(|_| Batch::default()).collect(),
             pool,
             batch_limit,
+            plain: Arc::new(Packing::plain(batch_limit)),
             linger_nanos: u64::try_from(linger.as_nanos()).unwrap_or(u64::MAX),
             ready: ReadyList::default(),
             waiters: Waiters::default(),
@@ -138,15 +155,31 @@ impl Accumulator {
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A ring for a new partition; None once the shard is closed.
+    /// How a topic is packed of which nobody says before its first ring that it is not `usual`.
+    pub fn new_packing(&self, usual: Compression) -> Arc<Packing> {
+        Arc::new(Packing::new(usual, self.batch_limit, self.pool.chunk_bytes()))
+    }
+
+    /// A ring for a new partition, which is not compressed; None once the shard is closed.
     pub fn new_ring(self: &Arc<Self>, topic: &Arc<str>, partition: i32) -> Option<Arc<BatchRing>> {
+        self.new_packed_ring(topic, partition, &self.plain)
+    }
+
+    /// A ring for a new partition; None once the shard is closed.
+    pub fn new_packed_ring(
+        self: &Arc<Self>,
+        topic: &Arc<str>,
+        partition: i32,
+        packing: &Arc<Packing>,
+    ) -> Option<Arc<BatchRing>> {
         let mut arrivals = self.arrivals();
         if arrivals.closed {
             return None;
         }
         let index = arrivals.next_index;
         arrivals.next_index += 1;
-        let ring = BatchRing::new(Arc::clone(self), index, Arc::clone(topic), partition);
+        let (accumulator, topic) = (Arc::clone(self), Arc::clone(topic));
+        let ring = BatchRing::new(accumulator, index, topic, partition, Arc::clone(packing));
         let ring = Arc::new(ring);
         arrivals.rings.push(Arc::clone(&ring));
         Some(ring)
@@ -154,7 +187,9 @@ impl Accumulator {
 
     /// A ring that refuses everything: what a partition gets after the close.
     pub fn closed_ring(self: &Arc<Self>, topic: &Arc<str>, partition: i32) -> Arc<BatchRing> {
-        let ring = BatchRing::new(Arc::clone(self), u32::MAX - 1, Arc::clone(topic), partition);
+        let (accumulator, topic) = (Arc::clone(self), Arc::clone(topic));
+        let packing = Arc::clone(&self.plain);
+        let ring = BatchRing::new(accumulator, u32::MAX - 1, topic, partition, packing);
         ring.close();
         Arc::new(ring)
     }
@@ -285,8 +320,29 @@ impl Accumulator {
         }
     }
 
-    fn take_buffer(&self, bytes: usize, memory: Memory) -> Result<(BufferIndex, bool), Append> {
+    /// Memory for a batch of `packing` that begins with `bytes`.
+    fn take_buffer(
+        &self,
+        bytes: usize,
+        packing: &Packing,
+        memory: Memory,
+    ) -> Result<Taken, Append> {
+        if packing.compression().is_some() {
+            return self.take_chunk(bytes, packing, memory);
+        }
         let cost = self.pool.cost(bytes);
+        let used_reserved = self.take_bytes(cost, memory)?;
+        match self.pool.claim_reserved(bytes) {
+            Some(buffer) => Ok(Taken { buffer, limit: self.batch_limit, used_reserved }),
+            None => {
+                self.return_bytes(cost, used_reserved);
+                Err(Append::NoMemory(cost))
+            }
+        }
+    }
+
+    /// Takes `cost` bytes of the budget. True if they are those that the caller had reserved.
+    fn take_bytes(&self, cost: u64, memory: Memory) -> Result<bool, Append> {
         let reserved = match memory {
             Memory::None => return Err(Append::Full),
             Memory::Reserved(held) => held >= cost,
@@ -296,23 +352,20 @@ impl Accumulator {
         if !reserved && !self.pool.try_reserve(cost) {
             return Err(Append::NoMemory(cost));
         }
-        match self.pool.claim_reserved(bytes) {
-            Some(buffer) => Ok((buffer, reserved)),
-            None => {
-                if !reserved {
-                    self.pool.unreserve(cost);
-                }
-                Err(Append::NoMemory(cost))
-            }
+        Ok(reserved)
+    }
+
+    /// Undoes `take_bytes`: reserved bytes stay with the caller.
+    fn return_bytes(&self, cost: u64, reserved: bool) {
+        if !reserved {
+            self.pool.unreserve(cost);
         }
     }
 
     /// Undoes `take_buffer`: reserved bytes stay with the caller.
     fn put_back(&self, buffer: BufferIndex, reserved: bool) {
         let cost = self.pool.release(buffer);
-        if !reserved {
-            self.pool.unreserve(cost);
-        }
+        self.return_bytes(cost, reserved);
     }
 
     /// Writes header and checksum of a sealed batch. Shard only.

@@ -9,46 +9,79 @@
 //! for it. No byte of the budget changes hands: what was reserved for the batch stays reserved
 //! until the last of its pieces is released, so that records in memory stay within
 //! `buffer.memory`, and `available + held == total` holds throughout (BUF-2). Beyond the budget
-//! there are only the headers and rooms of the pieces.
+//! there are only the headers and rooms of the pieces, and, where the batch was compressed, what
+//! its records are larger by in their plain form.
 #![forbid(unsafe_code)]
 
+use super::Accumulator;
 use super::batch::{self, Opening, SealedBatch};
 use super::buffer_pool::BufferIndex;
-use super::{Accumulator, Loan};
+use crate::protocol::compression::{self, Codec};
+use crate::protocol::record_batch::HEADER_BYTES;
 use crate::protocol::split::{self, Piece};
 
 impl Accumulator {
     /// Cuts a batch that was stamped and sent, and whose writers are gone. The pieces are in order,
-    /// two or more, without headers; the first has the batch's index, in place of the batch. None
-    /// if the batch has one record, or there is no memory: then nothing has changed. Shard only.
+    /// two or more, without headers and not compressed. None if the batch has one record, or there
+    /// is no memory: then nothing has changed. Shard only.
+    ///
+    /// The first piece of a plain batch has the batch's index, in place of the batch. A compressed
+    /// batch stays beside its pieces, with its memory, for the caller to release.
     pub fn split(&self, whole: &SealedBatch) -> Option<Vec<SealedBatch>> {
         let loan = self.lend(whole);
-        let pieces = split::cut(loan.bytes(), self.batch_limit)?;
-        let mut made = Vec::with_capacity(pieces.len());
-        for piece in &pieces {
-            let front = made.is_empty();
-            let index = if front { Some(whole.index) } else { self.copy(whole, piece, &loan) };
-            let Some(index) = index else {
-                made[1..].iter().for_each(|piece| self.release_piece(piece));
-                return None;
-            };
-            let bytes = u32::try_from(piece.bytes).expect("a piece is smaller than its batch");
-            made.push(SealedBatch { index, records: piece.records, bytes, ..*whole });
+        if whole.codec != Codec::None {
+            return self.unpack(whole, loan.bytes());
         }
+        let pieces = split::cut(loan.bytes(), self.batch_limit)?;
+        let front = part(whole, &pieces[0]);
+        let made = self.copy_all(whole, vec![front], &pieces[1..], loan.bytes())?;
         self.batches[whole.index.0 as usize].set_max_timestamp(pieces[0].max_timestamp);
         Some(made)
     }
 
+    /// Cuts a compressed batch: each piece is put into memory of its own.
+    fn unpack(&self, whole: &SealedBatch, packed: &[u8]) -> Option<Vec<SealedBatch>> {
+        let (header, records) = packed.split_at(HEADER_BYTES);
+        let mut plain = vec![0; whole.plain_bytes as usize];
+        plain[..HEADER_BYTES].copy_from_slice(header);
+        if let Err(error) = compression::decode(whole.codec, records, &mut plain[HEADER_BYTES..]) {
+            tracing::error!(%error, "a batch that this process compressed cannot be read back");
+            return None;
+        }
+        let pieces = split::cut(&plain, self.batch_limit)?;
+        self.copy_all(whole, Vec::with_capacity(pieces.len()), &pieces, &plain)
+    }
+
+    /// Puts pieces into memory of their own, behind those that are `made`.
+    fn copy_all(
+        &self,
+        whole: &SealedBatch,
+        mut made: Vec<SealedBatch>,
+        pieces: &[Piece],
+        plain: &[u8],
+    ) -> Option<Vec<SealedBatch>> {
+        let kept = made.len();
+        for piece in pieces {
+            let Some(index) = self.copy(whole, piece, plain) else {
+                made[kept..].iter().for_each(|piece| self.release_piece(piece));
+                return None;
+            };
+            made.push(SealedBatch { index, ..part(whole, piece) });
+        }
+        Some(made)
+    }
+
     /// Puts a piece into memory of its own.
-    fn copy(&self, whole: &SealedBatch, piece: &Piece, loan: &Loan) -> Option<BufferIndex> {
+    fn copy(&self, whole: &SealedBatch, piece: &Piece, plain: &[u8]) -> Option<BufferIndex> {
         let index = self.pool.claim_own(piece.bytes)?;
-        batch::fill(&self.pool, index, piece.bytes, |out| piece.write_records(loan.bytes(), out));
+        batch::fill(&self.pool, index, piece.bytes, |out| piece.write_records(plain, out));
         let batch = &self.batches[index.0 as usize];
         batch.open(Opening {
             timestamp: piece.base_timestamp,
             opened_at: whole.opened_at,
             cell: whole.cell,
             flush_epoch: whole.flush_epoch,
+            limit: 0,
             // No ring will ever open it.
             word: 0,
             oversized_bytes: 0,
@@ -56,6 +89,13 @@ impl Accumulator {
         batch.raise_timestamp(piece.max_timestamp);
         Some(index)
     }
+}
+
+/// A piece, still under the index of its batch.
+fn part(whole: &SealedBatch, piece: &Piece) -> SealedBatch {
+    let bytes = u32::try_from(piece.bytes).expect("a piece is smaller than its batch");
+    let (records, codec) = (piece.records, Codec::None);
+    SealedBatch { records, bytes, codec, plain_bytes: bytes, ..*whole }
 }
 
 #[cfg(test)]

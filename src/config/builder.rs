@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::affinity::Affinity;
-use super::compression::Compression;
 use super::error::ConfigError;
 use super::keys::{self, Lookup};
 use super::origin::{Origin, Origins};
@@ -19,6 +18,7 @@ use super::settings::{Acks, DriverChoice, MetadataRecovery, RecordingLevel, Sett
 use super::{properties, validate, value};
 use crate::callback::Hooks;
 use crate::partitioner::{Partitioner, PartitionerClass, Partitioners};
+use crate::protocol::compression::Compression;
 
 /// `Some` is what somebody chose; `None` is left to the default.
 #[derive(Clone, Debug, Default)]

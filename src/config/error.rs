@@ -6,8 +6,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::compression::Compression;
 use super::cpus::CpuList;
+use crate::protocol::compression::Compression;
 
 /// Why no producer can be built from this configuration. Each message ends with what to do.
 #[derive(Debug, thiserror::Error)]

@@ -37,11 +37,12 @@ mod settings;
 mod validate;
 mod value;
 
+pub use crate::protocol::compression::Compression;
 pub use affinity::{Affinity, Placement, pin_current_thread, resolve, unpin_current_thread};
 pub use bootstrap::HostPort;
 pub use builder::ConfigBuilder;
 pub use catalog::{Property, ValueType, Verdict, every_property, property};
-pub use compression::Compression;
+pub(crate) use compression::checked;
 pub use cpus::CpuList;
 pub use effective::Setting;
 pub use error::{BootstrapProblem, ConfigError, PropertiesProblem};

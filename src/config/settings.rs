@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use super::affinity::{Affinity, Placement, resolve};
 use super::bootstrap::HostPort;
-use super::compression::Compression;
 use super::error::ConfigError;
 use super::machine::Machine;
 use super::origin::Origins;
 use crate::callback::Hooks;
 use crate::partitioner::{PartitionerClass, Partitioners};
+use crate::protocol::compression::Compression;
 
 /// The longest duration a setting holds: 100 years. Longer values are accepted and mean this one.
 ///

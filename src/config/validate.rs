@@ -13,11 +13,12 @@ use tracing::warn;
 use super::affinity::Affinity;
 use super::bootstrap;
 use super::builder::Chosen;
-use super::compression::Compression;
+use super::compression::checked;
 use super::error::ConfigError;
 use super::keys::NOT_YET_DEFAULT_NONE;
 use super::settings::{Acks, Backoff, DriverChoice, Settings};
 use super::value::{self, Millis, Whole};
+use crate::protocol::compression::Compression;
 
 /// The most requests in flight for which a broker keeps enough sequences to tell a copy (KIP-98).
 const IN_FLIGHT_IDEMPOTENT_MAX: i64 = 5;
@@ -113,13 +114,13 @@ fn codec_levels(chosen: &Chosen) -> Result<[i32; 3], ConfigError> {
 /// The codec with its level.
 fn compression(chosen: &Chosen, levels: [i32; 3]) -> Result<Compression, ConfigError> {
     let [gzip, lz4, zstd] = levels;
-    match chosen.compression.unwrap_or_default() {
+    let compression = match chosen.compression.unwrap_or_default() {
         Compression::Gzip(_) => Compression::Gzip(gzip),
         Compression::Lz4(_) => Compression::Lz4(lz4),
         Compression::Zstd(_) => Compression::Zstd(zstd),
         plain @ (Compression::None | Compression::Snappy) => plain,
-    }
-    .checked()
+    };
+    checked(compression)
 }
 
 fn named(mut settings: Settings, unnamed: bool) -> Settings {

@@ -7,11 +7,11 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::compression::Compression;
 use super::cpus::CPU_COUNT_MAX;
 use super::error::ConfigError;
 use super::settings::{Acks, DriverChoice, FOREVER, MetadataRecovery, RecordingLevel, ZeroCopy};
 use crate::partitioner::PartitionerClass;
+use crate::protocol::compression::Compression;
 
 /// The largest Java int, in a Java long's place.
 pub(super) const INT_MAX: i64 = i32::MAX as i64;

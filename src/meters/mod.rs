@@ -128,6 +128,8 @@ meters! {
             retries,
             /// Batches that were too large for the broker and were split (SPL-9).
             splits,
+            /// Batches that went through a codec, those that it could not make smaller included.
+            compressed,
             /// Metadata updates.
             metadata_updates,
             /// Connections made.

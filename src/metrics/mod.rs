@@ -43,6 +43,8 @@ pub struct Metrics {
     pub batches: u64,
     /// Bytes of those batches.
     pub batch_bytes: u64,
+    /// What they had before they were compressed.
+    pub plain_bytes: u64,
     /// Records handed to a socket, each counted once.
     pub records: u64,
     /// Bytes handed to sockets, all requests.
@@ -51,6 +53,9 @@ pub struct Metrics {
     pub retries: u64,
     /// Batches that were too large for a topic and were split; what is split again counts again.
     pub splits: u64,
+    /// Batches that went through a codec, those included that it could not make smaller, and that
+    /// were sent as they were.
+    pub compressed_batches: u64,
     /// Records acknowledged.
     pub acknowledged: u64,
     /// Records that failed and were certainly not written.
@@ -272,6 +277,7 @@ impl Metrics {
         let own = self.own.sums.total;
         self.retries = own.retries;
         self.splits = own.splits;
+        self.compressed_batches = own.compressed;
         self.acknowledged = own.acknowledged;
         self.failed = own.failed;
         self.possibly_written = own.possibly_written;
@@ -288,6 +294,7 @@ impl Metrics {
         let topic = self.topic.sums.total;
         self.batches = topic.batches;
         self.batch_bytes = topic.batch_bytes;
+        self.plain_bytes = topic.plain_bytes;
         self.records = topic.records;
     }
 

@@ -42,11 +42,24 @@ pub(super) struct BatchState {
     pub(super) piece: Option<Piece>,
     /// Its records are not those that its header was written for.
     pub(super) reshaped: bool,
+    /// How far it is with the compressor.
+    pub(super) packed: Packed,
     /// In a request that is not answered.
     pub(super) in_flight: bool,
     /// Its records have their verdict.
     pub(super) resolved: bool,
     pub(super) last_error: Option<ErrorCode>,
+}
+
+/// Whether a batch is as it will be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packed {
+    /// It waits to be compressed.
+    Wanted,
+    /// It is lent to the compressor.
+    Away,
+    /// It is compressed, or will not be.
+    Done,
 }
 
 /// The nodes whose answers to a batch were lost.
@@ -79,6 +92,7 @@ impl BatchState {
             open_attempt: false,
             piece: None,
             reshaped: false,
+            packed: Packed::Done,
             in_flight: false,
             resolved: false,
             last_error: None,
@@ -173,6 +187,16 @@ impl BatchTable {
 
     pub(super) fn remove(&mut self, index: u32) {
         self.slots[index as usize] = None;
+    }
+
+    /// The batch has moved to another buffer.
+    pub(super) fn rename(&mut self, from: u32, to: u32) {
+        let state = self.slots[from as usize].take();
+        if to as usize >= self.slots.len() {
+            self.slots.resize(to as usize + 1, None);
+        }
+        debug_assert!(self.slots[to as usize].is_none(), "a buffer holds one batch at a time");
+        self.slots[to as usize] = state;
     }
 
     /// All batches.

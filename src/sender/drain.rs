@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::batches::NEVER_DRAINED;
+use super::batches::{NEVER_DRAINED, Packed};
 use super::node::{Entry, Link, Request};
 use super::partition::{Partition, Place};
 use super::{Action, Sender};
@@ -36,7 +36,7 @@ impl Sender {
         if held || partition.in_flight >= self.settings.in_flight_max {
             return false;
         }
-        if state.retry_at.is_some_and(|at| at > now) {
+        if state.packed != Packed::Done || state.retry_at.is_some_and(|at| at > now) {
             return false;
         }
         if self.accumulator.is_lent(&state.sealed) {
@@ -327,11 +327,12 @@ fn count_drained(own: &OwnMeters, partition: &Partition, sealed: &SealedBatch, m
     topic.batches.add(1);
     topic.drained.add(records);
     topic.batch_bytes.add(bytes);
-    topic.plain_bytes.add(bytes);
+    let plain_bytes = u64::from(sealed.plain_bytes);
+    topic.plain_bytes.add(plain_bytes);
     partition.meters.batch_bytes.add(bytes);
     if measures {
         own.batch_bytes_max.raise(bytes);
-        let records_bytes = bytes.saturating_sub(HEADER_BYTES as u64);
+        let records_bytes = plain_bytes.saturating_sub(HEADER_BYTES as u64);
         own.record_bytes_max.raise(records_bytes / records.max(1));
     }
 }

@@ -149,6 +149,7 @@ impl Sender {
             || self.nodes.iter().all(|node| matches!(node.link, Link::Down | Link::Resolving));
         if matches!(self.closing, Closing::Forced | Closing::Emptied)
             && self.accumulator.unresolved() == 0
+            && self.line.away() == 0
             && all_down()
         {
             self.closing = Closing::Ended;

@@ -14,6 +14,7 @@
 mod availability;
 mod backoff;
 mod batches;
+pub mod compress;
 mod connection;
 mod drain;
 mod ending;
@@ -41,6 +42,7 @@ use std::time::{Duration, Instant};
 
 use backoff::Random;
 use batches::BatchTable;
+use compress::Line;
 use ending::{Closing, Flush, WarmUp};
 use identity::Identity;
 use metadata::{MetadataTask, News};
@@ -224,6 +226,8 @@ pub struct Sender {
     node_of: HashMap<BrokerId, u32>,
     batches: BatchTable,
     families: Families,
+    /// What waits for the compressor.
+    line: Line,
     cluster: Arc<Cluster>,
     /// The snapshot this sender routes by, and its number.
     snapshot: Arc<Snapshot>,
@@ -274,6 +278,7 @@ impl Sender {
             node_of: HashMap::new(),
             batches: BatchTable::default(),
             families: Families::default(),
+            line: Line::default(),
             // What is published already is adopted by the first turn, with its nodes.
             snapshot: Arc::default(),
             generation: 0,
@@ -419,6 +424,7 @@ impl Sender {
                         continue;
                     }
                     self.partitions[index as usize].queue.push_back(batch);
+                    self.want_compression(batch);
                 }
                 Head::Open(opened_at) => {
                     let opened = clock::from_nanos(opened_at);

@@ -19,6 +19,7 @@ use super::batches::BatchState;
 use super::produce::Answer;
 use crate::accumulator::batch::SealedBatch;
 use crate::delivery::Span;
+use crate::protocol::record_batch::HEADER_BYTES;
 
 /// Where a piece belongs.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +69,11 @@ impl Families {
         let family = &mut self.slots[piece.family as usize];
         family.unresolved += pieces - 1;
         family.held += pieces - 1;
+    }
+
+    /// What the pieces were cut from keeps its memory beside them.
+    fn keep(&mut self, piece: Piece) {
+        self.slots[piece.family as usize].held += 1;
     }
 
     /// A batch has its verdict. True if nothing of what was opened as one batch is without one.
@@ -124,18 +130,27 @@ impl Sender {
         }
     }
 
-    /// SPL-4, SPL-6: the pieces take the batch's place in every order, the first one its index too.
+    /// SPL-4, SPL-6: the pieces take the batch's place in every order. The first one of a plain
+    /// batch takes its index too.
     fn replace(&mut self, batch: u32, pieces: &[SealedBatch]) {
         let whole = *self.batches.get(batch);
-        let cost = self.accumulator.pool().cost(whole.sealed.bytes as usize);
+        let cost = self.accumulator.pool().charge_of(whole.sealed.index);
         let mut piece = self.families.join(&whole, cost);
         self.families.grow(piece, pieces.len() as u32);
         self.meters.own.splits.add(1);
         let mut sequence = whole.sequence;
-        self.batches.remove(batch);
+        let is_left = pieces[0].index != whole.sealed.index;
+        if is_left {
+            self.leave_behind(batch, piece);
+        } else {
+            self.batches.remove(batch);
+        }
         let partition = &mut self.partitions[whole.partition as usize];
         // Absent only if the partition has started again, and then it numbers all it has anew.
         let mut at = partition.unsettled.iter().position(|other| *other == batch);
+        if is_left && let Some(at) = at {
+            partition.unsettled.remove(at);
+        }
         for sealed in pieces {
             let index = self.batches.add_piece(whole.cut(*sealed, piece, sequence));
             partition.requeue(index, &self.batches);
@@ -148,6 +163,26 @@ impl Sender {
             piece.first += sealed.records;
             sequence = sequence.map(|sequence| sequence.advance(sealed.records));
         }
+        for sealed in pieces {
+            self.want_compression(sealed.index.0);
+        }
+        if is_left {
+            self.release_if_over(batch);
+        }
+    }
+
+    /// A compressed batch was taken apart, and its records have gone to its pieces. Its own memory
+    /// may still be lent: it goes back as that of a batch which has its verdict, and belongs to the
+    /// family until then. SPL-2: the next batches are filled as if nothing was known.
+    fn leave_behind(&mut self, batch: u32, piece: Piece) {
+        self.families.keep(piece);
+        let state = self.batches.get_mut(batch);
+        state.piece = Some(piece);
+        state.resolved = true;
+        let (sealed, partition) = (state.sealed, state.partition as usize);
+        let records = |bytes: u32| bytes as usize - HEADER_BYTES;
+        let packing = self.partitions[partition].ring.packing();
+        packing.reset(records(sealed.plain_bytes), records(sealed.bytes));
     }
 
     /// Gives the memory of a piece back; the budget's bytes come with the last of the family.

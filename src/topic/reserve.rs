@@ -85,7 +85,7 @@ impl Topic {
 
     /// As `append_sticky`.
     fn hold_sticky(&self, vacant: &Vacant<'_>, count: u32) -> Result<Held<'_>, Blocked> {
-        let batch_bytes = self.producer.settings.batch_bytes;
+        let batch_bytes = self.shared.packing.limit();
         let draw = || self.draw(count);
         let mut choice = self.shared.sticky.choice(count, draw);
         let is_due = choice.is_due(batch_bytes);

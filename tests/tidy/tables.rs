@@ -93,8 +93,9 @@ pub(crate) const LAYERS: &[Layer] = &[
             "delivery::completion", // where the verdicts on submitted records go
             "driver",
             "metadata",
-            "meters", // how long it sleeps, and the windows' ends
-            "park",   // wakes, and is never made to wait
+            "meters",                         // how long it sleeps, and the windows' ends
+            "park",                           // wakes, and is never made to wait
+            "protocol::compression::Encoder", // its compressor's
             "sender",
             "sync",
         ],
@@ -122,16 +123,17 @@ pub(crate) const LAYERS: &[Layer] = &[
         modules: &["driver"],
         uses: &[
             "accumulator::buffer_pool",
-            "accumulator::frame", // what is sent: parts of the arena
-            "clock",              // a wait with a deadline has to know what time it is
+            "accumulator::frame",           // what is sent: parts of the arena
+            "clock",                        // a wait with a deadline has to know what time it is
+            "config::unpin_current_thread", // the resolver leaves the sender's core
             "ids",
         ],
     },
     Layer {
         modules: &["accumulator"],
         uses: &[
-            "clock", // a batch's age counts from its opening, by the thread that opened it
-            "delivery", "ids", "park", // wakes whoever waits for memory
+            // A batch's age counts from its opening, by the thread that opened it.
+            "clock", "delivery", "ids", "park", // wakes whoever waits for memory
             "protocol", "sync",
         ],
     },
@@ -154,6 +156,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "partitioner::Partitioner",
             "partitioner::PartitionerClass",
             "partitioner::Partitioners",
+            "protocol::compression::Compression",
         ],
     },
     Layer {
@@ -204,6 +207,9 @@ pub(crate) struct Home {
 /// Addresses are values and no I/O.
 const ADDRESS_USERS: &[&str] =
     &["src/sender/", "src/shard.rs", "src/producer.rs", "src/simulation.rs"];
+
+/// The codecs.
+const COMPRESSION: &[&str] = &["src/protocol/compression/"];
 
 /// One home per import.
 pub(crate) const HOMES: &[Home] = &[
@@ -268,14 +274,15 @@ pub(crate) const HOMES: &[Home] = &[
         path: "std::thread",
         files: &[
             "src/shard.rs",
+            "src/shard/compressor.rs",
             "src/driver/dns.rs",
             "src/statistics/mod.rs",
             "src/sync.rs",
             "src/testing/",
         ],
         except: &[("std::thread::JoinHandle", &["src/producer.rs"])],
-        instead: "threads start in shard.rs (senders), driver/dns.rs (the resolver) and testing/ \
-                  (brokers), and wait in park.rs",
+        instead: "threads start in shard.rs (senders), shard/compressor.rs, driver/dns.rs (the \
+                  resolver) and testing/ (brokers), and wait in park.rs",
     },
     Home {
         path: "std::sync::atomic",
@@ -300,6 +307,30 @@ pub(crate) const HOMES: &[Home] = &[
         files: &["src/protocol/record_batch.rs"],
         except: &[],
         instead: "a batch's checksum is `protocol::record_batch`'s",
+    },
+    Home {
+        path: "flate2",
+        files: COMPRESSION,
+        except: &[],
+        instead: "go through `protocol::compression`",
+    },
+    Home {
+        path: "lz4_flex",
+        files: COMPRESSION,
+        except: &[],
+        instead: "go through `protocol::compression`",
+    },
+    Home {
+        path: "snap",
+        files: COMPRESSION,
+        except: &[],
+        instead: "go through `protocol::compression`",
+    },
+    Home {
+        path: "zstd_safe",
+        files: COMPRESSION,
+        except: &[],
+        instead: "go through `protocol::compression`",
     },
     Home {
         path: "Instant::now",

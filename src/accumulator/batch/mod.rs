@@ -31,7 +31,7 @@ use crossbeam_utils::CachePadded;
 
 pub(super) use claim::{Claim, bytes_at, heads};
 pub use sealed::SealedBatch;
-pub(super) use sealed::{fill, lend_framed, stamp};
+pub(super) use sealed::{fill, lend_framed, stamp, write_records};
 
 use crate::delivery::CellIndex;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -68,6 +68,9 @@ pub(super) struct Batch {
     opened_at: AtomicU64,
     cell: AtomicU32,
     flush_epoch: AtomicU32,
+    /// Records are taken while the batch stays within this: `limit <=` what every buffer of its
+    /// ring has room for, whichever batch of the ring this is (see `packing.rs`).
+    limit: AtomicU32,
     /// The ring's claim word that makes this batch the open one.
     pub(super) opening: AtomicU64,
     /// Record bytes of a batch too large for the claim word; 0 for all others.
@@ -98,6 +101,7 @@ pub(super) struct Opening {
     pub(super) opened_at: u64,
     pub(super) cell: CellIndex,
     pub(super) flush_epoch: u32,
+    pub(super) limit: usize,
     pub(super) word: u64,
     pub(super) oversized_bytes: u32,
 }
@@ -111,6 +115,8 @@ impl Batch {
         self.opened_at.store(opening.opened_at, Relaxed);
         self.cell.store(opening.cell.0, Relaxed);
         self.flush_epoch.store(opening.flush_epoch, Relaxed);
+        // At most BATCH_BYTES_MAX.
+        self.limit.store(opening.limit as u32, Relaxed);
         self.opening.store(opening.word, Relaxed);
         self.oversized_bytes.store(opening.oversized_bytes, Relaxed);
     }
@@ -118,6 +124,12 @@ impl Batch {
     #[inline]
     pub(super) fn cell(&self) -> CellIndex {
         CellIndex(self.cell.load(Relaxed))
+    }
+
+    /// Bytes that the batch takes, its header included.
+    #[inline]
+    pub(super) fn limit(&self) -> usize {
+        self.limit.load(Relaxed) as usize
     }
 
     pub(super) fn opened_at(&self) -> u64 {

@@ -14,6 +14,7 @@ use super::super::buffer_pool::{BufferIndex, BufferPool, HEAD_ROOM_BYTES, Loan};
 use super::Batch;
 use crate::delivery::CellIndex;
 use crate::ids::{ProducerIdentity, Sequence};
+use crate::protocol::compression::Codec;
 use crate::protocol::record_batch::{self, Attributes, BatchHeader, HEADER_BYTES};
 use crate::sync::atomic::Ordering::Relaxed;
 
@@ -28,6 +29,10 @@ pub struct SealedBatch {
     pub bytes: u32,
     /// When its first record was appended, nanoseconds on the process's clock.
     pub opened_at: u64,
+    /// How its records are compressed.
+    pub codec: Codec,
+    /// All its bytes before it was compressed; those that it has, if it was not.
+    pub plain_bytes: u32,
     /// Where its verdict goes.
     pub cell: CellIndex,
     /// The flush epoch it was opened in.
@@ -41,8 +46,17 @@ impl SealedBatch {
     /// A batch of one empty record that is in no ring.
     #[cfg(test)]
     pub(crate) fn of_test(index: BufferIndex) -> Self {
-        let (opened_at, cell, flush_epoch) = (1, CellIndex(0), 0);
-        Self { index, records: 1, bytes: 68, opened_at, cell, flush_epoch, origin: None }
+        Self {
+            index,
+            records: 1,
+            bytes: 68,
+            opened_at: 1,
+            codec: Codec::None,
+            plain_bytes: 68,
+            cell: CellIndex(0),
+            flush_epoch: 0,
+            origin: None,
+        }
     }
 
     /// Whether some of the records that were claimed in it were left out: then places in it are
@@ -62,7 +76,8 @@ impl SealedBatch {
         records: u32,
         bytes: u32,
     ) -> Self {
-        Self { origin: NonZeroU32::new(self.index.0 + 1), index, records, bytes, ..self }
+        let origin = NonZeroU32::new(self.index.0 + 1);
+        Self { origin, index, records, bytes, plain_bytes: bytes, ..self }
     }
 }
 
@@ -78,7 +93,7 @@ pub(in crate::accumulator) fn stamp(
     sequence: Option<Sequence>,
 ) {
     let header = BatchHeader {
-        attributes: Attributes::NONE,
+        attributes: Attributes::NONE.with_codec(sealed.codec as u8),
         record_count: sealed.records,
         base_timestamp: batch.base_timestamp.load(Relaxed),
         max_timestamp: batch.max_timestamp.load(Relaxed),
@@ -101,6 +116,13 @@ pub(in crate::accumulator) fn fill(
 ) {
     assert!(bytes <= pool.area_of(index), "a batch stays inside its buffer");
     write_to(pool, index, HEAD_ROOM_BYTES, bytes, write);
+}
+
+/// Lets the shard write the records of a sealed batch anew.
+pub(in crate::accumulator) fn write_records(pool: &BufferPool, index: BufferIndex, records: &[u8]) {
+    assert!(HEADER_BYTES + records.len() <= pool.area_of(index), "a batch stays inside its buffer");
+    let start = HEAD_ROOM_BYTES + HEADER_BYTES;
+    write_to(pool, index, start, records.len(), |room| room.copy_from_slice(records));
 }
 
 /// Puts a request's first bytes right in front of the batch and its last ones right behind it, and

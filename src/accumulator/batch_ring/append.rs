@@ -145,7 +145,7 @@ impl BatchRing {
         let ordinal = count_of(word);
         let delta = entry.timestamp.wrapping_sub(base_timestamp);
         let (plan, bytes) = encoding.plan(entry, ordinal, delta).ok_or(Passed::Unfit)?;
-        if offset_of(word) + bytes > self.accumulator.batch_limit || ordinal == COUNT_MAX {
+        if offset_of(word) + bytes > batch.limit() || ordinal == COUNT_MAX {
             return Err(Passed::Full);
         }
         tag.reserve(|| batch.cell(), ordinal);
@@ -185,12 +185,12 @@ impl BatchRing {
         let seen = slot.load(Acquire);
         let Some(index) = batch_of(seen) else { return (0, 0) };
         let batch = &self.accumulator.batches[index as usize];
-        let base = batch.base_timestamp.load(Relaxed);
+        let (base, limit) = (batch.base_timestamp.load(Relaxed), batch.limit());
         let (first, offset) = (count_of(word), offset_of(word));
         let (mut taken, mut bytes) = (0, 0);
         while taken < count && first + (taken as u32) < COUNT_MAX {
             let more = entry(taken).bytes(first + taken as u32, base);
-            if offset + bytes + more > self.accumulator.batch_limit {
+            if offset + bytes + more > limit {
                 break;
             }
             bytes += more;

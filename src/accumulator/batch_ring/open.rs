@@ -4,9 +4,9 @@
 //! Never:    waits for another opener: who is late helps, or looks again.
 #![forbid(unsafe_code)]
 
-use super::super::BATCH_BYTES_MAX;
 use super::super::batch::{Claim, Opening};
 use super::super::buffer_pool::BufferIndex;
+use super::super::{BATCH_BYTES_MAX, Taken};
 use super::{
     Append, BatchRing, CLOSED, Entry, GENERATION_MASK, Memory, SEALED, SLOTS, batch_of,
     generation_of, lap_of, slot_of, word_of,
@@ -83,14 +83,15 @@ impl BatchRing {
             self.move_on(word, self.accumulator.batches[index as usize].opening.load(Relaxed));
             return Err(Opened::Again);
         }
-        let (buffer, used_reserved) =
-            self.accumulator.take_buffer(bytes, memory).map_err(Opened::Mine)?;
+        let taken = self.accumulator.take_buffer(bytes, &self.packing, memory);
+        let Taken { buffer, limit, used_reserved } = taken.map_err(Opened::Mine)?;
         let Some(cell) = CellIndex::claim(&self.topic, self.partition) else {
+            let cost = self.accumulator.pool.charge_of(buffer);
             self.accumulator.put_back(buffer, used_reserved);
-            return Err(Opened::Mine(Append::NoMemory(self.accumulator.pool.cost(bytes))));
+            return Err(Opened::Mine(Append::NoMemory(cost)));
         };
         tag.reserve(|| cell, 0);
-        let opening = self.prepare(buffer, cell, generation, bytes, timestamp);
+        let opening = self.prepare(buffer, limit, cell, generation, bytes, timestamp);
         let published = slot_of(lap_of(seen), Some(buffer.0));
         if slot.compare_exchange(seen, published, AcqRel, Relaxed).is_err() {
             self.undo(buffer, cell, used_reserved);
@@ -117,12 +118,13 @@ impl BatchRing {
     fn prepare(
         &self,
         buffer: BufferIndex,
+        limit: usize,
         cell: CellIndex,
         generation: u32,
         bytes: usize,
         timestamp: i64,
     ) -> u64 {
-        let oversized = bytes > self.accumulator.batch_limit;
+        let oversized = bytes > limit;
         let offset = if bytes > BATCH_BYTES_MAX { 0 } else { bytes };
         let seal = if oversized { SEALED } else { 0 };
         let word = word_of(generation, 1, offset) | seal;
@@ -131,6 +133,7 @@ impl BatchRing {
             opened_at: clock::now_nanos(),
             cell,
             flush_epoch: self.accumulator.enter_flush_epoch(),
+            limit,
             word,
             oversized_bytes: if oversized { (bytes - HEADER_BYTES) as u32 } else { 0 },
         });

@@ -98,11 +98,12 @@ impl BatchRing {
     fn hold(&self, word: u64, vacant: &Vacant<'_>, content: usize) -> Result<Option<Hold<'_>>, ()> {
         let slot = &self.slots[generation_of(word) as usize % SLOTS];
         let seen = batch_of(slot.load(Acquire)).ok_or(())?;
-        let base_timestamp = self.batch(seen).base_timestamp.load(Relaxed);
+        let batch = self.batch(seen);
+        let base_timestamp = batch.base_timestamp.load(Relaxed);
         let (ordinal, offset) = (count_of(word), offset_of(word));
         let delta = vacant.timestamp.wrapping_sub(base_timestamp);
         let bytes = record_batch::record_bytes_around(content, ordinal, delta);
-        if offset + bytes > self.accumulator.batch_limit || ordinal == COUNT_MAX {
+        if offset + bytes > batch.limit() || ordinal == COUNT_MAX {
             return Ok(None);
         }
         let claimed = word + COUNT_ONE + bytes as u64;

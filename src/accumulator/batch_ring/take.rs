@@ -11,6 +11,7 @@ use super::{
     BatchRing, CLOSED, GENERATION_MASK, SEALED, SLOTS, batch_of, count_of, generation_of,
     offset_of, slot_of,
 };
+use crate::protocol::compression::Codec;
 use crate::protocol::record_batch::HEADER_BYTES;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -89,6 +90,8 @@ impl BatchRing {
             records,
             bytes: bytes + HEADER_BYTES as u32,
             opened_at: batch.opened_at(),
+            codec: Codec::None,
+            plain_bytes: bytes + HEADER_BYTES as u32,
             cell: batch.cell(),
             flush_epoch: batch.flush_epoch(),
             origin: None,

@@ -19,6 +19,7 @@
 //! KiB for snappy and lz4, some hundred KiB for gzip, and from one to many MiB for zstd, by level.
 #![forbid(unsafe_code)]
 
+mod choice;
 #[cfg(feature = "gzip")]
 mod gzip;
 #[cfg(feature = "lz4")]
@@ -30,7 +31,7 @@ mod tests;
 #[cfg(feature = "zstd")]
 mod zstd;
 
-use crate::config::Compression;
+pub use choice::Compression;
 
 /// A codec, by its number in a batch's attributes (RBF-3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

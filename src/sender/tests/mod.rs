@@ -7,6 +7,8 @@ mod wire;
 mod world;
 
 mod availability;
+#[cfg(all(feature = "gzip", feature = "snappy", feature = "lz4", feature = "zstd"))]
+mod compressing;
 mod connections;
 mod draining;
 mod ending;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::super::compress::Job;
 use super::super::{Action, Sender, SenderOptions};
 use super::wire::{self, Arrived, Said};
 use super::world::{Event, World, address_of};
@@ -18,6 +19,7 @@ use crate::delivery::Delivery;
 use crate::ids::ConnectionId;
 use crate::metadata::Cluster;
 use crate::protocol::api::ApiKey;
+use crate::protocol::compression::Encoder;
 use crate::protocol::error_code::ErrorCode;
 
 /// Rounds after which a sender that still has something to do at once is in a loop.
@@ -35,6 +37,10 @@ pub(super) struct Rig {
     pub(super) done: Vec<u64>,
     pub(super) ended: bool,
     pub(super) published: usize,
+    /// Jobs stay with the compressor until the test finishes them.
+    pub(super) holds_jobs: bool,
+    pub(super) jobs: VecDeque<Job>,
+    encoder: Encoder,
     /// Host names that wait to be resolved, with their nodes.
     pub(super) resolving: VecDeque<(u32, String)>,
 }
@@ -89,6 +95,9 @@ impl Rig {
             done: Vec::new(),
             ended: false,
             published: 0,
+            holds_jobs: false,
+            jobs: VecDeque::new(),
+            encoder: Encoder::default(),
             resolving: VecDeque::new(),
         }
     }
@@ -98,7 +107,9 @@ impl Rig {
             return Arc::clone(ring);
         }
         let (topic, number) = partition.rsplit_once('-').unwrap();
-        let ring = self.accumulator.new_ring(&topic.into(), number.parse().unwrap()).unwrap();
+        let packing = self.accumulator.new_packing(self.sender.settings.compression);
+        let number = number.parse().unwrap();
+        let ring = self.accumulator.new_packed_ring(&topic.into(), number, &packing).unwrap();
         self.rings.insert(partition.to_owned(), Arc::clone(&ring));
         ring
     }
@@ -153,7 +164,23 @@ impl Rig {
         self.perform();
     }
 
+    /// Lets the compressor finish one of the jobs that it holds.
+    pub(super) fn finish_job(&mut self, at: usize) {
+        let mut job = self.jobs.remove(at).expect("so many jobs");
+        job.run(&mut self.encoder);
+        self.sender.handle_compressed(job, self.now);
+        self.run();
+    }
+
     pub(super) fn perform(&mut self) {
+        while let Some(mut job) = self.sender.poll_compression() {
+            if self.holds_jobs {
+                self.jobs.push_back(job);
+                continue;
+            }
+            job.run(&mut self.encoder);
+            self.sender.handle_compressed(job, self.now);
+        }
         let mut later = Vec::new();
         while let Some(action) = self.sender.poll_action() {
             later.extend(self.world.perform(action));
@@ -388,6 +415,9 @@ pub(super) struct Counted {
     pub(super) records: u64,
     pub(super) retries: u64,
     pub(super) splits: u64,
+    pub(super) compressed_batches: u64,
+    pub(super) plain_bytes: u64,
+    pub(super) batch_bytes: u64,
     pub(super) acknowledged: u64,
     pub(super) failed: u64,
     pub(super) possibly_written: u64,
@@ -404,6 +434,9 @@ impl Sender {
             records: read.topics.iter().map(|topic| topic.counts.total.records).sum(),
             retries: own.retries,
             splits: own.splits,
+            compressed_batches: own.compressed,
+            plain_bytes: read.topics.iter().map(|topic| topic.counts.total.plain_bytes).sum(),
+            batch_bytes: read.topics.iter().map(|topic| topic.counts.total.batch_bytes).sum(),
             acknowledged: own.acknowledged,
             failed: own.failed,
             possibly_written: own.possibly_written,
