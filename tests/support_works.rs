@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use support::batches::{LogRecord, next_batch};
+use support::batches::next_batch;
 use support::deadline::bounded;
+use support::fetch::OwnedRecord;
 use support::jars::Version;
 use support::{jars, java, kafka};
 
@@ -78,17 +79,19 @@ fn a_killed_leader_is_replaced_and_comes_back() {
 fn two_records_with_a_negative_delta_and_headers_are_read() {
     let bytes = unhex(TWO_RECORDS);
     let (mut rest, mut records) = (&bytes[..], Vec::new());
-    let head = next_batch(&mut rest, |record| records.push(record)).unwrap().unwrap();
+    let head =
+        next_batch(&mut rest, |record| records.push(OwnedRecord::from(record))).unwrap().unwrap();
     assert_eq!((head.count, head.producer_id, rest.len()), (2, -1, 0));
-    let first = LogRecord {
+    let bytes = |text: &str| Some(text.as_bytes().to_vec());
+    let first = OwnedRecord {
         offset: 0,
         timestamp: 1000,
-        key: Some(b"k1"),
-        value: Some(b"v1"),
+        key: bytes("k1"),
+        value: bytes("v1"),
         headers: Vec::new(),
     };
-    let headers = vec![(&b"h"[..], Some(&b"x"[..])), (b"n", None)];
-    let second = LogRecord { offset: 1, timestamp: 998, key: Some(b"k2"), value: None, headers };
+    let headers = vec![(b"h".to_vec(), bytes("x")), (b"n".to_vec(), None)];
+    let second = OwnedRecord { offset: 1, timestamp: 998, key: bytes("k2"), value: None, headers };
     assert_eq!(records, [first, second]);
 }
 

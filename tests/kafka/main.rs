@@ -4,12 +4,13 @@
 //! Nothing is skipped silently: without Java they fail and say what to install.
 //!
 //! Reading order: content (what is sent) → traffic (who sends it) → ledger (what must be in the
-//! log) → the tests: volume, placement, sending, completions, reserving, typed, refusals,
-//! splitting, outages, closing.
+//! log) → the tests: volume, placement, sending, completions, compression, reserving, typed,
+//! refusals, splitting, outages, closing.
 #![forbid(unsafe_code)]
 
 mod closing;
 mod completions;
+mod compression;
 mod content;
 mod ledger;
 mod outages;
@@ -62,6 +63,10 @@ on_every_version! {
     typed::what_an_interceptor_changes_is_in_the_log,
     reserving::a_batch_goes_without_its_dropped_first_record,
     reserving::a_batch_goes_without_its_late_first_record_which_comes_behind_it,
+    compression::cmp_1_every_codec_is_read_back_record_by_record,
+    compression::cmp_1_every_codec_and_level_is_read_by_the_java_consumer,
+    compression::spl_1_compressed_batches_above_max_message_bytes_arrive_once_in_order,
+    compression::an_embedded_producer_compresses_in_its_turns,
     refusals::an_unknown_topic_is_named_within_max_block,
     refusals::a_topic_created_while_send_waits_is_found,
     refusals::an_invalid_topic_name_is_refused,

@@ -31,6 +31,8 @@ pub(crate) enum LinkStep {
 pub(crate) enum What {
     /// A shard does one round.
     Turn(usize),
+    /// A shard's compressor finishes one of its jobs.
+    Compressed(usize),
     /// An application task is polled.
     Task(usize),
     /// Something happens to a link.

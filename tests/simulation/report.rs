@@ -37,6 +37,7 @@ impl Report {
     pub(crate) fn event(&mut self, at: u64, what: &What) {
         let kind = match what {
             What::Turn(shard) => 1 + *shard as u64,
+            What::Compressed(shard) => 201 + *shard as u64,
             What::Task(task) => 100 + *task as u64,
             What::Link(link, step) => 1_000 + *link * 8 + *step as u64,
             _ => 99,

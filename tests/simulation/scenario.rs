@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use kuring::{Acks, ConfigBuilder, PartitionerClass, Settings};
+use kuring::{Acks, Compression, ConfigBuilder, PartitionerClass, Settings};
 
 use crate::agenda::{MILLISECOND, SECOND};
 use crate::cluster::Plan;
@@ -53,6 +53,16 @@ pub(crate) struct Scenario {
     /// When everything becomes well.
     pub(crate) heal_at: u64,
 }
+
+/// What topics are compressed with.
+pub(crate) const CODECS: [Compression; 6] = [
+    Compression::None,
+    Compression::GZIP,
+    Compression::Snappy,
+    Compression::LZ4,
+    Compression::Zstd(1),
+    Compression::Zstd(-7),
+];
 
 fn nanos(value: u64) -> Duration {
     Duration::from_nanos(value)
@@ -150,6 +160,9 @@ fn settings(random: &mut Random, placing: &mut Random, shards: usize) -> Setting
         builder = builder.spin(Duration::from_micros(random.between(1, 100)));
     }
     builder = builder.reserve_max(nanos(random.magnitude(1_000, 50 * MILLISECOND)));
+    if placing.one_in(3) {
+        builder = builder.compression(*placing.pick(&CODECS));
+    }
     placed(builder, placing).settings().expect("only settings that go together are drawn")
 }
 

@@ -86,7 +86,7 @@ impl Wiretap {
     fn batch(&mut self, carried: &Carried<'_>, flight: &Flight) -> (Place, Generation) {
         self.batches += 1;
         let head = carried.head;
-        let stamp = carried.first_value.and_then(Stamp::peek);
+        let stamp = carried.first_value.as_deref().and_then(Stamp::peek);
         let stamp =
             stamp.unwrap_or_else(|| panic!("a batch of records that nobody sent: {head:?}"));
         let place = (stamp.topic, carried.partition);

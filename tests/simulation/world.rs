@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use kuring::Producer;
 use kuring::simulation::{self, SimulatedShard, clock};
+use kuring::{Compression, Producer, TopicOptions};
 
 use crate::agenda::{Agenda, MICROSECOND, MILLISECOND, SECOND, What};
 use crate::checker;
@@ -25,7 +25,7 @@ use crate::ledger::Ledger;
 use crate::network::{Network, SimDriver};
 use crate::random::Random;
 use crate::report::Report;
-use crate::scenario::Scenario;
+use crate::scenario::{CODECS, Scenario};
 use crate::trace;
 use crate::wiretap::Wiretap;
 use crate::workload::{Application, Task};
@@ -86,6 +86,8 @@ struct ShardSlot {
     /// When its next turn is; `u64::MAX` when it sleeps until it is woken.
     turn_at: u64,
     idle_turns: u32,
+    /// Jobs of its compressor that have an event.
+    compressing: usize,
 }
 
 pub(crate) struct World {
@@ -153,6 +155,7 @@ impl World {
             flag,
             turn_at: u64::MAX,
             idle_turns: 0,
+            compressing: 0,
         };
         let shards = shards.into_iter().zip(flags).map(slot).collect();
         let chance = Rc::new(RefCell::new(Chance::new(&scenario.rates, &scenario.random(5))));
@@ -223,7 +226,8 @@ impl World {
     pub(crate) fn run(&mut self) {
         while self.phase != Phase::Over {
             let (at, what) = self.agenda.next().expect("a run ends before its events do");
-            let is_ours = matches!(what, What::Turn(_) | What::Task(_) | What::Close);
+            let is_ours =
+                matches!(what, What::Turn(_) | What::Task(_) | What::Compressed(_) | What::Close);
             if is_ours && at < self.suspended_until {
                 self.agenda.at(self.suspended_until, what);
                 continue;
@@ -239,6 +243,7 @@ impl World {
     fn handle(&mut self, what: What) {
         match what {
             What::Turn(shard) => self.turn(shard),
+            What::Compressed(shard) => self.compressed(shard),
             What::Task(task) => self.poll(task),
             What::Link(id, step) => self.network.borrow_mut().step(id, step),
             What::Tick => self.tick(),
@@ -320,8 +325,30 @@ impl World {
         } else {
             self.shards[number].shard = Some(shard);
             self.schedule_next_turn(number);
+            self.schedule_compression(number);
         }
         self.look_at_verdicts();
+    }
+
+    /// Each job that the shard gave its compressor ends at a time of its own. Which one ends then
+    /// is drawn too: a compressor of several threads would have them in any order.
+    fn schedule_compression(&mut self, number: usize) {
+        let slot = &mut self.shards[number];
+        let waiting = slot.shard.as_mut().map_or(0, SimulatedShard::jobs);
+        for _ in slot.compressing..waiting {
+            slot.compressing += 1;
+            let after = self.random.magnitude(MICROSECOND, 20 * MILLISECOND);
+            self.agenda.after(after, What::Compressed(number));
+        }
+    }
+
+    fn compressed(&mut self, number: usize) {
+        let slot = &mut self.shards[number];
+        slot.compressing -= 1;
+        if let Some(shard) = slot.shard.as_mut() {
+            let at = self.random.index(shard.jobs());
+            shard.finish_job(at);
+        }
     }
 
     /// The turn after a wait: at once if it reported something, else when it is due.
@@ -620,8 +647,15 @@ fn application(
     chance: &Rc<RefCell<Chance>>,
     producer: Producer,
 ) -> Rc<Application> {
-    let topic =
-        |plan: &crate::cluster::TopicPlan| (producer.topic(&plan.name), plan.partitions as u64);
+    let mut random = scenario.random(7);
+    let topic = |plan: &crate::cluster::TopicPlan| {
+        let mut options = TopicOptions::new();
+        if scenario.settings.compression != Compression::None && random.one_in(3) {
+            options = options.compression(*random.pick(&CODECS));
+        }
+        let topic = producer.topic_with(&plan.name, &options);
+        (topic.expect("nobody else has said how"), plan.partitions as u64)
+    };
     let topics = scenario.plan.topics.iter().map(topic).collect();
     Rc::new(Application {
         agenda: Rc::clone(agenda),

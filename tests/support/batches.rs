@@ -2,6 +2,9 @@
 //! encoder, and checked as strictly as their format allows.
 #![forbid(unsafe_code)]
 
+use bytes::Bytes;
+use kafka_protocol::compression::{Decompressor, Gzip, Lz4, Snappy, Zstd};
+
 /// A record in a fetched batch, borrowed from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LogRecord<'a> {
@@ -20,6 +23,8 @@ pub(crate) struct BatchHead {
     pub(crate) producer_id: i64,
     pub(crate) producer_epoch: i16,
     pub(crate) base_sequence: i32,
+    /// The number of its codec, 0 for none.
+    pub(crate) codec: i16,
 }
 
 /// Takes the first batch off `bytes`; `None` when the rest is no whole batch: brokers cut a fetched
@@ -27,9 +32,9 @@ pub(crate) struct BatchHead {
 ///
 /// # Errors
 /// What is wrong with the batch, as a sentence.
-pub(crate) fn next_batch<'a>(
-    bytes: &mut &'a [u8],
-    mut visit: impl FnMut(LogRecord<'a>),
+pub(crate) fn next_batch(
+    bytes: &mut &[u8],
+    mut visit: impl FnMut(LogRecord<'_>),
 ) -> Result<Option<BatchHead>, String> {
     let mut reader = Reader(bytes);
     let Ok(base_offset) = reader.i64() else { return Ok(None) };
@@ -57,12 +62,17 @@ pub(crate) fn next_batch<'a>(
         producer_epoch: reader.i16()?,
         base_sequence: reader.i32()?,
         count: reader.i32()?,
+        codec: attributes & CODEC,
     };
-    ensure(attributes & !LOG_APPEND_TIME == 0, || format!("attributes {attributes:#x}: {head:?}"))?;
+    ensure(attributes & !LOG_APPEND_TIME & !CODEC == 0, || {
+        format!("attributes {attributes:#x}: {head:?}")
+    })?;
     ensure(head.count > 0 && head.count == last_delta + 1, || {
         format!("last offset delta {last_delta}: {head:?}")
     })?;
     let appended = (attributes & LOG_APPEND_TIME != 0).then_some(max_timestamp);
+    let plain = plain_records(head.codec, reader.0)?;
+    let mut reader = Reader(plain.as_deref().unwrap_or(reader.0));
     let mut seen_max = i64::MIN;
     for index in 0..head.count {
         let mut record = reader.record(base_offset, base_timestamp, index)?;
@@ -76,6 +86,21 @@ pub(crate) fn next_batch<'a>(
     ensure(reader.0.is_empty(), || format!("{} bytes after {head:?}", reader.0.len()))?;
     *bytes = &bytes[BEFORE_LENGTH_ENDS + length..];
     Ok(Some(head))
+}
+
+/// Records taken out of their codec, by decoders that are not the producer's. None: it has none.
+fn plain_records(codec: i16, records: &[u8]) -> Result<Option<Vec<u8>>, String> {
+    let mut packed = Bytes::copy_from_slice(records);
+    let take = |plain: &mut Bytes| Ok(plain.to_vec());
+    let plain = match codec {
+        0 => return Ok(None),
+        1 => Gzip::decompress(&mut packed, take),
+        2 => Snappy::decompress(&mut packed, take),
+        3 => Lz4::decompress(&mut packed, take),
+        4 => Zstd::decompress(&mut packed, take),
+        other => return Err(format!("codec {other}")),
+    };
+    plain.map(Some).map_err(|error| format!("records of codec {codec}: {error}"))
 }
 
 /// The bytes that are left of a batch.
@@ -160,5 +185,7 @@ fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String>
 
 /// Base offset and length.
 const BEFORE_LENGTH_ENDS: usize = 12;
+/// Attribute bits 0 to 2: the codec.
+const CODEC: i16 = 7;
 /// Attribute bit 3: the broker's clock, in `max_timestamp`, stands for every record's timestamp.
 const LOG_APPEND_TIME: i16 = 8;

@@ -4,7 +4,7 @@
 //! producer id and epoch sequences from 0 without gap.
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -36,6 +36,8 @@ pub(crate) struct LogSummary {
     /// The offset that the next record will get; as many records were read.
     pub(crate) end: i64,
     pub(crate) batches: u64,
+    /// How many of them had which codec.
+    pub(crate) codecs: BTreeMap<i16, u64>,
     /// Each producer id and epoch that wrote here; empty when none was idempotent.
     pub(crate) producers: Vec<(i64, i16)>,
 }
@@ -125,6 +127,7 @@ struct PartitionReader<'a> {
     /// The offset that comes next.
     offset: i64,
     batches: u64,
+    codecs: BTreeMap<i16, u64>,
     /// The sequence that comes next, per producer id and epoch.
     sequences: HashMap<(i64, i16), i32>,
     /// The first one need not be 0.
@@ -139,6 +142,7 @@ impl<'a> PartitionReader<'a> {
             partition,
             offset: 0,
             batches: 0,
+            codecs: BTreeMap::new(),
             sequences: HashMap::new(),
             any_first_sequence: false,
         }
@@ -156,7 +160,7 @@ impl<'a> PartitionReader<'a> {
         }
         let mut producers: Vec<(i64, i16)> = self.sequences.into_keys().collect();
         producers.sort_unstable();
-        LogSummary { end, batches: self.batches, producers }
+        LogSummary { end, batches: self.batches, codecs: self.codecs, producers }
     }
 
     /// Reads until `end`, or until the leader of this moment stops answering.
@@ -215,6 +219,7 @@ impl<'a> PartitionReader<'a> {
         }
         self.offset += i64::from(head.count);
         self.batches += 1;
+        *self.codecs.entry(head.codec).or_default() += 1;
         if head.producer_id < 0 {
             return Ok(());
         }

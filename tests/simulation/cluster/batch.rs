@@ -3,6 +3,11 @@
 //! Source:   the record batch format, version 2.
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use kafka_protocol::compression::{Decompressor, Gzip, Lz4, Snappy, Zstd};
+
 use super::wire::Reader;
 
 const HEADER_BYTES: usize = 61;
@@ -32,6 +37,7 @@ impl Head {
 pub(crate) struct Stored {
     pub(crate) head: Head,
     pub(crate) base_offset: u64,
+    /// With its records plain.
     bytes: Box<[u8]>,
 }
 
@@ -49,8 +55,11 @@ pub(crate) struct Record<'a> {
 }
 
 impl Stored {
+    /// Of a batch that was checked.
     pub(super) fn new(head: Head, base_offset: u64, bytes: &[u8]) -> Self {
-        Self { head, base_offset, bytes: bytes.into() }
+        let mut plain = bytes[..HEADER_BYTES].to_vec();
+        plain.extend_from_slice(&plain_records(bytes).unwrap_or_default());
+        Self { head, base_offset, bytes: plain.into() }
     }
 
     /// The offset behind the last record.
@@ -95,7 +104,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<Head, String> {
         let (base_timestamp, max_timestamp) = (reader.i64()?, reader.i64()?);
         let (producer_id, epoch, sequence) = (reader.i64()?, reader.i16()?, reader.i32()?);
         let count = reader.i32()?;
-        let fixed = (base_offset, length as usize, leader_epoch, magic, attributes);
+        let fixed = (base_offset, length as usize, leader_epoch, magic, attributes & !CODEC);
         let head = Head {
             producer_id,
             epoch,
@@ -121,15 +130,47 @@ pub(super) fn check(bytes: &[u8]) -> Result<Head, String> {
     if !is_identified && ids != (-1, -1, -1) {
         return Err(format!("producer id, epoch and sequence {ids:?}"));
     }
-    check_records(&head, reader)?;
+    let records = plain_records(bytes)?;
+    check_records(&head, Reader::new(&records, false))?;
     Ok(head)
+}
+
+/// The codec's number, in the attributes.
+const CODEC: i16 = 0b111;
+const ATTRIBUTES_AT: usize = 21;
+
+/// The records of a batch, taken out of their codec by decoders that are not the producer's.
+fn plain_records(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
+    let codec = i16::from_be_bytes([bytes[ATTRIBUTES_AT], bytes[ATTRIBUTES_AT + 1]]) & CODEC;
+    let records = &bytes[HEADER_BYTES..];
+    let mut packed = Bytes::copy_from_slice(records);
+    let take = |plain: &mut Bytes| Ok(plain.to_vec());
+    let plain = match codec {
+        0 => return Ok(Cow::Borrowed(records)),
+        1 => Gzip::decompress(&mut packed, take),
+        2 => Snappy::decompress(&mut packed, take),
+        3 => Lz4::decompress(&mut packed, take),
+        4 => Zstd::decompress(&mut packed, take),
+        other => return Err(format!("a batch of codec {other}")),
+    };
+    plain.map(Cow::Owned).map_err(|error| format!("records of codec {codec}: {error}"))
 }
 
 /// How far the time of the first record is from the base, and its value, of a batch that was
 /// checked.
-pub(super) fn first_record(bytes: &[u8]) -> (i64, Option<&[u8]>) {
-    let first = record(&mut Reader::new(&bytes[HEADER_BYTES..], false), 0);
-    first.map_or((0, None), |(delta, _, value)| (delta, value))
+pub(super) fn first_record(bytes: &[u8]) -> (i64, Option<Cow<'_, [u8]>>) {
+    match plain_records(bytes) {
+        Ok(Cow::Borrowed(records)) => {
+            let first = record(&mut Reader::new(records, false), 0);
+            first.map_or((0, None), |(delta, _, value)| (delta, value.map(Cow::Borrowed)))
+        }
+        Ok(Cow::Owned(records)) => {
+            let first = record(&mut Reader::new(&records, false), 0);
+            let owned = |value: &[u8]| Cow::Owned(value.to_vec());
+            first.map_or((0, None), |(delta, _, value)| (delta, value.map(owned)))
+        }
+        Err(_) => (0, None),
+    }
 }
 
 fn check_records(head: &Head, mut reader: Reader<'_>) -> Result<(), String> {

@@ -1,6 +1,8 @@
 //! Produce requests as they leave a producer, for whoever listens on the wire.
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
+
 use super::batch::{self, Head};
 use super::requests::{self, Body};
 
@@ -22,7 +24,7 @@ pub(crate) struct Carried<'a> {
     pub(crate) checksum: u32,
     /// How far the time of the first record is from the base.
     pub(crate) first_delta: i64,
-    pub(crate) first_value: Option<&'a [u8]>,
+    pub(crate) first_value: Option<Cow<'a, [u8]>>,
 }
 
 /// Reads a frame, its size in front.

@@ -47,6 +47,7 @@ pub(crate) fn read_head(topic: &str, partition: i32, bytes: &[u8]) -> Result<Arr
         producer_epoch: field(51, 2)? as i16,
         base_sequence: field(53, 4)? as i32,
         count: field(57, 4)? as i32,
+        codec: field(21, 2)? as i16 & 7,
     };
     let records = Vec::new();
     Ok(Arrived { topic: topic.to_owned(), partition, head, bytes: bytes.len(), records })
