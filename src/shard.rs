@@ -248,6 +248,10 @@ pub(crate) fn start(start: Start) -> Result<(JoinHandle<()>, &'static str), Shar
             }
         };
         let name = driver.name();
+        // Whatever is logged on this thread says whose it is.
+        let client_id = settings.client_id.clone();
+        let span = tracing::info_span!("shard", %client_id, number = start.number);
+        let _inside = span.enter();
         let turn = Turn::new(start, driver);
         let _ = report.send(Ok(name));
         turn.run();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backoff::backoff;
+use super::events::limited;
 use super::node::{Link, Node, Request, Versions};
 use super::timers::Timer;
 use super::{Action, Sender};
@@ -90,7 +91,8 @@ impl Sender {
         }
         node.addresses.extend(found);
         if found.is_empty() {
-            tracing::warn!(host = %node.host, "host name not resolved");
+            limited!(warn, self.events, Unreachable, now, host = %node.host,
+                "host name not resolved");
             self.back_off(index, now);
             self.connect_failed(index, now);
         } else {
@@ -238,7 +240,8 @@ impl Sender {
         let node = &mut self.nodes[index as usize];
         node.reader = reader;
         if let Err(error) = fed {
-            tracing::warn!(broker = node.id.0, host = %node.host, port = node.port, %error,
+            limited!(warn, self.events, Unreachable, now,
+                broker = node.id.0, host = %node.host, port = node.port, %error,
                 "closing a connection whose peer does not speak the protocol");
             self.shut_down(index);
             return;
@@ -323,6 +326,8 @@ impl Sender {
             init_producer_id: agreed(ApiKey::InitProducerId),
         };
         node.link = Link::Up;
+        limited!(info, self.events, Connected, now, broker = node.id.0, host = %node.host,
+            port = node.port, produce = ?node.versions.produce, "connected");
         node.failures = 0;
         node.addresses.clear();
         node.wanted = false;
@@ -342,10 +347,9 @@ impl Sender {
         let until = node.throttled_until.map_or(now + rest, |until| until.max(now + rest));
         node.throttled_until = Some(until);
         node.in_flight.iter_mut().for_each(|request| request.deadline += rest);
-        if asked > rest {
-            tracing::warn!(broker = node.id.0, host = %node.host, ?asked, ?rest,
-                "the broker asks for a longer rest than it gets");
-        }
+        // `asked` is more than `rest` where the broker asks for more than it gets.
+        limited!(info, self.events, Throttled, now, broker = node.id.0, host = %node.host, ?asked,
+            ?rest, "the broker asks for a rest");
         self.arm_node(index);
     }
 
@@ -366,7 +370,8 @@ impl Sender {
         if !self.closing.is_over() {
             self.meters.own.disconnects.add(1);
             node.meters.counts.disconnects.add(1);
-            tracing::info!(broker = node.id.0, host = %node.host, port = node.port, %why,
+            limited!(info, self.events, Disconnected, now,
+                broker = node.id.0, host = %node.host, port = node.port, %why,
                 "connection ended");
         }
         node.meters.counts.lost.add(requests.len() as u64);
@@ -453,7 +458,8 @@ impl Sender {
         match node.link {
             Link::Down if node.retry_at.is_some_and(|at| at <= now) => node.retry_at = None,
             Link::Connecting(until) if until <= now => {
-                tracing::warn!(host = %node.host, port = node.port, "no TCP connection in time");
+                limited!(warn, self.events, Unreachable, now, host = %node.host, port = node.port,
+                    "no TCP connection in time");
                 self.shut_down(index);
             }
             Link::Greeting | Link::Up => {
@@ -462,7 +468,8 @@ impl Sender {
                     && node.throttled_until.is_none_or(|until| until <= now)
                     && idle_max.is_some_and(|idle| node.used_at + idle <= now);
                 if late {
-                    tracing::warn!(host = %node.host, port = node.port, "no answer in time");
+                    limited!(warn, self.events, Unreachable, now, host = %node.host,
+                        port = node.port, "no answer in time");
                 }
                 if late || idle {
                     self.shut_down(index);

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use super::backoff::backoff;
+use super::events::limited;
 use super::metadata::{Choice, PATIENCE};
 use super::node::Request;
 use super::recovery::{Recovery, for_identity};
@@ -158,7 +159,15 @@ impl Sender {
         }
         let next = stale.epoch.checked_add(1).map(|epoch| ProducerIdentity { epoch, ..stale });
         self.identity.current = next;
-        tracing::info!(producer_id = stale.id, epoch = stale.epoch, "producer epoch bumped");
+        limited!(
+            info,
+            self.events,
+            EpochBumped,
+            now,
+            producer_id = stale.id,
+            epoch = stale.epoch,
+            "producer epoch bumped"
+        );
         if next.is_none() {
             // Asked for in the next turn: a request may be on its way out just now.
             self.timers.arm(&mut self.identity.armed, Timer::Identity, now);

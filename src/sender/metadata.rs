@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backoff::backoff;
+use super::events::limited;
 use super::node::{Asked, Link, Node, Request};
 use super::partition::Place;
 use super::timers::{Armed, Timer};
@@ -261,11 +262,33 @@ impl Sender {
         }
         self.adopt_nodes(now);
         for index in 0..self.partitions.len() as u32 {
+            let was = self.partitions[index as usize].leader;
             let news = self.route(index);
+            self.log_leader(index, was, now);
             self.rerouted(index, news, now);
         }
         self.poll_identity(now);
         self.poll_ending(now);
+    }
+
+    fn log_leader(&mut self, index: u32, was: Option<u32>, now: Instant) {
+        let partition = &self.partitions[index as usize];
+        let (Some(old), Some(new)) = (was, partition.leader) else { return };
+        if old != new {
+            let id = |node: u32| self.nodes[node as usize].id.0;
+            limited!(
+                info,
+                self.events,
+                LeaderChanged,
+                now,
+                topic = &**partition.ring.topic(),
+                partition = partition.ring.partition(),
+                from = id(old),
+                to = id(new),
+                epoch = partition.leader_epoch,
+                "the partition has another leader"
+            );
+        }
     }
 
     /// The partition may have another leader: its place follows, and batches that wait for a retry

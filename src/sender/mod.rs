@@ -18,6 +18,7 @@ pub mod compress;
 mod connection;
 mod drain;
 mod ending;
+mod events;
 mod identity;
 mod leader;
 mod metadata;
@@ -44,6 +45,7 @@ use backoff::Random;
 use batches::BatchTable;
 use compress::Line;
 use ending::{Closing, Flush, WarmUp};
+use events::Events;
 use identity::Identity;
 use metadata::{MetadataTask, News};
 use node::{Entry, Node};
@@ -251,6 +253,7 @@ pub struct Sender {
     verdicts: VecDeque<Verdict>,
     counters: Counters,
     meters: Arc<ShardMeters>,
+    events: Events,
     /// Whether histograms and maxima are kept.
     measures: bool,
     /// Bytes of the memory that unanswered requests hold.
@@ -298,6 +301,7 @@ impl Sender {
             verdicts: VecDeque::with_capacity(ROUND),
             counters: Counters::default(),
             meters: options.meters,
+            events: Events::default(),
             measures: options.settings.metrics_level != RecordingLevel::Off,
             in_flight_bytes: 0,
             spare_frames: Vec::new(),

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::backoff::backoff;
 use super::batches::NEVER_DRAINED;
+use super::events::limited;
 use super::node::{Entry, Request};
 use super::record_errors::{self, Named};
 use super::recovery::{Recovery, recovery};
@@ -216,6 +217,19 @@ impl Sender {
         partition.requeue(batch, &self.batches);
         self.meters.own.retries.add(1);
         partition.topic_meters.counts.retried.add(records);
+        let attempts = self.batches.get(batch).attempts;
+        limited!(
+            warn,
+            self.events,
+            SentAgain,
+            now,
+            topic = &**partition.ring.topic(),
+            partition = partition.ring.partition(),
+            records,
+            code = error.name(),
+            attempts,
+            "a batch is sent again"
+        );
     }
 
     /// A sequence that the broker did not expect: behind a batch that is itself to be sent again it
@@ -387,6 +401,20 @@ impl Sender {
         let cause = self.obstacle(batch);
         let possibly_written = state.possibly_written();
         let error = SendError::TimedOut { elapsed, cause, possibly_written };
+        let ring = &self.partitions[state.partition as usize].ring;
+        limited!(
+            warn,
+            self.events,
+            Expired,
+            now,
+            topic = &**ring.topic(),
+            partition = ring.partition(),
+            records = state.sealed.records,
+            ?elapsed,
+            ?cause,
+            possibly_written,
+            "records were not acknowledged in time"
+        );
         if state.in_flight {
             // EXP-6: the request stays out; its answer settles the sequence.
             self.fail(batch, error);

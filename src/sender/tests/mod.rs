@@ -12,6 +12,7 @@ mod compressing;
 mod connections;
 mod draining;
 mod ending;
+mod events;
 mod expiry;
 mod leaders;
 mod loans;
