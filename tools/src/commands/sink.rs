@@ -30,6 +30,10 @@ pub struct SinkArgs {
     /// Hold each answer to a produce request back for this long (ms, s, m).
     #[arg(long, default_value = "0ms", value_parser = parse_duration)]
     delay: Duration,
+    /// Have one of the brokers hold its answers back for so long instead: its number from 1, and
+    /// a time, as in 3:50ms.
+    #[arg(long, value_name = "N:TIME", value_parser = parse_slow)]
+    slow: Option<(usize, Duration)>,
     /// Check CRC, counts, lengths and sequences of every batch; exit status 1 if one was wrong.
     #[arg(long)]
     verify: bool,
@@ -37,6 +41,12 @@ pub struct SinkArgs {
     /// the topic. Otherwise every topic is there already.
     #[arg(long)]
     topics_auto: bool,
+}
+
+fn parse_slow(text: &str) -> Result<(usize, Duration), String> {
+    let (number, time) = text.split_once(':').ok_or("write N:TIME, as in 3:50ms")?;
+    let number = number.parse().map_err(|_| format!("{number:?} is no number of a broker"))?;
+    Ok((number, parse_duration(time)?))
 }
 
 /// Serves until SIGINT or SIGTERM, then prints the totals.
@@ -54,6 +64,7 @@ pub fn run(args: SinkArgs) -> io::Result<ExitCode> {
         partitions: args.partitions,
         cpu: args.cpu,
         delay: args.delay,
+        slow: args.slow,
         verify: args.verify,
         topics_auto: args.topics_auto,
     })?;

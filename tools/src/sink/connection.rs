@@ -70,6 +70,8 @@ struct Due {
 pub(crate) struct Connection {
     pub(crate) stream: TcpStream,
     address: SocketAddr,
+    /// How long an answer to a produce request waits.
+    delay: Duration,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -90,10 +92,11 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, address: SocketAddr) -> Self {
+    pub(crate) fn new(stream: TcpStream, address: SocketAddr, delay: Duration) -> Self {
         Self {
             stream,
             address,
+            delay,
             buffer: vec![0; BUFFER_BYTES],
             start: 0,
             end: 0,
@@ -225,7 +228,7 @@ impl Connection {
                         if step.skip > self.frame_left {
                             return Err(Closed::Garbage("records longer than their request"));
                         }
-                        self.end_frame(broker, now)?;
+                        self.end_frame(now)?;
                     }
                     if self.out.len() - self.complete > ANSWER_BYTES_MAX {
                         return Err(Closed::Garbage("a request whose answer exceeds 16 MiB"));
@@ -310,7 +313,7 @@ impl Connection {
     }
 
     /// Completes the answer when the request is through.
-    fn end_frame(&mut self, broker: &mut Broker, now: &impl Fn() -> Instant) -> Result<(), Closed> {
+    fn end_frame(&mut self, now: &impl Fn() -> Instant) -> Result<(), Closed> {
         let (wants_answer, is_produce) = match &self.stage {
             Stage::Produce(produce) if produce.is_done() => (produce.wants_answer(), true),
             Stage::Answered => (true, false),
@@ -328,7 +331,7 @@ impl Connection {
         let length = i32::try_from(answer.len() - 4).expect("answers are bounded");
         answer[..4].copy_from_slice(&length.to_be_bytes());
         self.complete = self.out.len();
-        let delay = if is_produce { broker.delay } else { Duration::ZERO };
+        let delay = if is_produce { self.delay } else { Duration::ZERO };
         if delay.is_zero() && self.dues.is_empty() {
             self.released = self.complete;
         } else {

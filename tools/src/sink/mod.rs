@@ -45,6 +45,8 @@ pub struct SinkOptions {
     pub cpu: Option<usize>,
     /// How long each answer to a produce request waits, in whole milliseconds.
     pub delay: Duration,
+    /// The number of a broker, from 1, and how long its answers wait instead.
+    pub slow: Option<(usize, Duration)>,
     /// Check every batch.
     pub verify: bool,
     /// A topic's first metadata request makes it and is answered UNKNOWN_TOPIC_OR_PARTITION, as a
@@ -60,6 +62,7 @@ impl Default for SinkOptions {
             partitions: 10,
             cpu: None,
             delay: Duration::ZERO,
+            slow: None,
             verify: false,
             topics_auto: false,
         }
@@ -161,6 +164,8 @@ struct Broker {
     verify: bool,
     first_is_unknown: bool,
     delay: Duration,
+    /// A place in `addresses`, and its delay.
+    slow: Option<(usize, Duration)>,
     totals: Totals,
 }
 
@@ -174,8 +179,19 @@ impl Broker {
             verify: options.verify,
             first_is_unknown: options.topics_auto,
             delay: options.delay,
+            slow: options.slow.map(|(number, delay)| (number - 1, delay)),
             totals: Totals::default(),
         }
+    }
+
+    /// How long the answers of the broker at this address wait.
+    fn delay_of(&self, address: SocketAddr) -> Duration {
+        let slow = self.slow.filter(|(at, _)| self.addresses.get(*at) == Some(&address));
+        slow.map_or(self.delay, |(_, delay)| delay)
+    }
+
+    fn has_delays(&self) -> bool {
+        !self.delay.is_zero() || self.slow.is_some()
     }
 
     fn verifies(&self) -> bool {
@@ -202,6 +218,14 @@ impl Sink {
             return Err(invalid(format!(
                 "{} partitions: 1 to 100000 are possible",
                 options.partitions
+            )));
+        }
+        if let Some((number, _)) = options.slow
+            && !(1..=options.brokers).contains(&number)
+        {
+            return Err(invalid(format!(
+                "broker {number} is to be slow: there are the numbers 1 to {}",
+                options.brokers
             )));
         }
         let listeners = listeners(options)?;

@@ -93,7 +93,7 @@ impl Server {
                     index => self.serve(index as usize, flags),
                 }
             }
-            if !self.broker.delay.is_zero() {
+            if self.broker.has_delays() {
                 self.release();
             }
         }
@@ -101,7 +101,7 @@ impl Server {
 
     /// Until the first delayed answer is due; none without a delay.
     fn timeout(&self) -> Option<Timespec> {
-        if self.broker.delay.is_zero() {
+        if !self.broker.has_delays() {
             return None;
         }
         let slots = self.slots.iter().flatten().filter(|slot| !self.stalled[slot.broker]);
@@ -135,7 +135,7 @@ impl Server {
             let interest = epoll::EventFlags::IN;
             let token = epoll::EventData::new_u64(index as u64);
             epoll::add(&self.epoll, &stream, token, interest)?;
-            let connection = Connection::new(stream, address);
+            let connection = Connection::new(stream, address, self.broker.delay_of(address));
             self.slots[index] = Some(Slot { connection, broker: listener, interest });
             if self.stalled[listener] {
                 self.settle(index, Ok(()));

@@ -10,7 +10,7 @@ use kafka_protocol::messages::{
     ProduceRequest,
 };
 use kafka_protocol::protocol::StrBytes;
-use kuring_tools::sink::SinkOptions;
+use kuring_tools::sink::{Sink, SinkOptions};
 
 use crate::client::{Client, batch, fit, produce, start, topic_name, verifying};
 
@@ -254,6 +254,25 @@ fn batches_larger_than_the_buffer_pass_with_and_without_a_look_at_them() {
         let totals = sink.stop().unwrap().totals;
         assert_eq!((totals.records, totals.first_error), (3 * 1450, None));
     }
+}
+
+#[test]
+fn one_of_several_brokers_can_be_slow() {
+    let delay = Duration::from_millis(30);
+    let options = SinkOptions { brokers: 2, slow: Some((2, delay)), ..SinkOptions::default() };
+    let sink = start(options.clone());
+    let port = sink.address().port();
+    let mut took = [Duration::ZERO; 2];
+    for (number, took) in (1..=2).zip(&mut took) {
+        let mut client = Client::connect_to(format!("127.0.0.{number}:{port}").parse().unwrap());
+        let topic = client.topic("events");
+        let start = kuring_tools::clock::now();
+        client.call(&fit(produce(&topic, &[(number - 1, batch(0, 5))]), 9), 9);
+        *took = start.elapsed();
+    }
+    assert!(took[1] >= delay, "{took:?}");
+    let wrong = SinkOptions { slow: Some((3, delay)), ..options };
+    assert!(Sink::start(&wrong).unwrap_err().to_string().contains("the numbers 1 to 2"));
 }
 
 #[test]
