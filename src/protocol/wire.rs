@@ -290,6 +290,7 @@ pub struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// A writer of a message of a flexible version or of an older one.
+    #[inline]
     pub fn new(out: &'a mut Vec<u8>, flexible: bool) -> Self {
         Self { out, flexible }
     }
@@ -330,6 +331,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Bytes as they are.
+    #[inline]
     pub fn raw(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
     }

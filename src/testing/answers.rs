@@ -214,13 +214,36 @@ impl ProducedPartition<'_> {
     /// Writes it in the form of a version.
     #[inline]
     pub fn encode(&self, fields: &mut Writer<'_>, version: i16) {
-        fields.i32(self.index);
-        fields.i16(self.written.err().unwrap_or(ErrorCode::None.wire()));
-        fields.i64(self.written.unwrap_or(-1));
-        fields.i64(-1); // log append time: the records' own time counts
-        if version >= 5 {
-            fields.i64(if self.written.is_ok() { 0 } else { -1 }); // log start
+        // -1 stands for the log append time, as the records' own time counts, and for a log start
+        // that is not told.
+        let mut fixed = [0xff; 36];
+        fixed[..4].copy_from_slice(&self.index.to_be_bytes());
+        let code = self.written.err().unwrap_or(ErrorCode::None.wire());
+        fixed[4..6].copy_from_slice(&code.to_be_bytes());
+        fixed[6..14].copy_from_slice(&self.written.unwrap_or(-1).to_be_bytes());
+        if self.written.is_ok() {
+            fixed[22..30].fill(0);
         }
+        if self.message.is_some() || self.leader.is_some() {
+            fields.raw(if version >= 5 { &fixed[..30] } else { &fixed[..22] });
+            return self.encode_rest(fields, version);
+        }
+        // No record errors, no message, no tags. A null broker writes little else: in one piece.
+        match version {
+            ..5 => fields.raw(&fixed[..22]),
+            5..8 => fields.raw(&fixed[..30]),
+            8 => {
+                fixed[30..34].fill(0);
+                fields.raw(&fixed);
+            }
+            9.. => {
+                fixed[30..33].copy_from_slice(&[1, 0, 0]);
+                fields.raw(&fixed[..33]);
+            }
+        }
+    }
+
+    fn encode_rest(&self, fields: &mut Writer<'_>, version: i16) {
         if version >= 8 {
             fields.array_len(Some(0)); // record errors
             fields.nullable_string(self.message);

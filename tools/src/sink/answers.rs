@@ -5,8 +5,15 @@
 
 use std::net::SocketAddr;
 
+use kuring::ErrorCode;
+use kuring::ids::TopicId;
+use kuring::protocol::Writer;
+use kuring::testing::answers::{
+    self, Announced, Endpoint, MetadataAnswer, PartitionHead, TopicHead,
+};
+
 use super::topics::{TopicError, Topics};
-use super::wire::{Reader, WireError, Writer};
+use super::wire::{Reader, WireError};
 
 pub(crate) const PRODUCE: i16 = 0;
 pub(crate) const METADATA: i16 = 3;
@@ -19,7 +26,7 @@ pub(crate) const INIT_PRODUCER_ID: i16 = 22;
 /// Two lines are there for librdkafka, which derives its features from this table: it takes a
 /// broker without Produce 0 to 2 or without Fetch for one that cannot store record batches v2
 /// (Kafka 4 announces Produce 0 for the same reason). Both are refused when really used.
-const ANNOUNCED: [(i16, i16, i16); 6] = [
+const ANNOUNCED: [Announced; 6] = [
     (PRODUCE, 0, 13),
     (1, 0, 12),
     (METADATA, 0, 13),
@@ -33,18 +40,11 @@ const FIRST_NODE: i32 = 1;
 /// A request may ask for thousands of topics; what it gets back is bounded all the same.
 pub(crate) const ANSWER_BYTES_MAX: usize = 16 << 20;
 
-pub(crate) const NO_ERROR: i16 = 0;
-pub(crate) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
-pub(crate) const INVALID_TOPIC: i16 = 17;
-const UNSUPPORTED_VERSION: i16 = 35;
-const POLICY_VIOLATION: i16 = 44;
-pub(crate) const UNKNOWN_TOPIC_ID: i16 = 100;
-
 impl TopicError {
-    pub(crate) fn code(self) -> i16 {
+    pub(crate) fn code(self) -> ErrorCode {
         match self {
-            Self::InvalidName => INVALID_TOPIC,
-            Self::TooMany => POLICY_VIOLATION,
+            Self::InvalidName => ErrorCode::InvalidTopicException,
+            Self::TooMany => ErrorCode::PolicyViolation,
         }
     }
 }
@@ -75,29 +75,14 @@ pub(crate) fn is_flexible(api: i16, version: i16) -> bool {
 pub(crate) fn api_versions(version: i16, out: &mut Vec<u8>) {
     let is_known = version <= 4;
     let version = if is_known { version } else { 0 };
-    let mut writer = Writer::new(out, version >= 3);
-    writer.i16(if is_known { NO_ERROR } else { UNSUPPORTED_VERSION });
-    writer.count(ANNOUNCED.len());
-    for (key, lowest, highest) in ANNOUNCED {
-        writer.i16(key);
-        writer.i16(lowest);
-        writer.i16(highest);
-        writer.tags();
-    }
-    if version >= 1 {
-        writer.i32(0); // throttle
-    }
-    writer.tags();
+    let code = if is_known { ErrorCode::None } else { ErrorCode::UnsupportedVersion };
+    let mut fields = Writer::new(out, version >= 3);
+    answers::api_versions(&mut fields, version, code, ANNOUNCED.into_iter(), 0);
 }
 
 /// InitProducerId: every call gets a new id with epoch 0.
 pub(crate) fn init_producer_id(version: i16, producer_id: i64, out: &mut Vec<u8>) {
-    let mut writer = Writer::new(out, version >= 2);
-    writer.i32(0); // throttle
-    writer.i16(NO_ERROR);
-    writer.i64(producer_id);
-    writer.i16(0); // epoch
-    writer.tags();
+    answers::init_producer_id(&mut Writer::new(out, version >= 2), Ok(producer_id), 0);
 }
 
 /// The node that leads a partition: they take turns.
@@ -122,31 +107,31 @@ pub(crate) fn find_coordinator(
             reader.i8()?;
             writer.i32(0); // throttle
         }
-        writer.i16(NO_ERROR);
+        writer.i16(ErrorCode::None.wire());
         if version >= 1 {
-            writer.null_string();
+            writer.nullable_string(None);
         }
         writer.i32(FIRST_NODE);
         writer.string(&host);
         writer.i32(i32::from(address.port()));
-        writer.tags();
+        writer.no_tags();
         return Ok(());
     }
     reader.i8()?;
     let count = reader.count(flexible, bytes_left)?.unwrap_or(0);
     writer.i32(0); // throttle
-    writer.count(count);
+    writer.array_len(Some(count));
     for _ in 0..count {
         writer.string(reader.string(flexible)?);
         writer.i32(FIRST_NODE);
         writer.string(&host);
         writer.i32(i32::from(address.port()));
-        writer.i16(NO_ERROR);
-        writer.null_string();
-        writer.tags();
-        check_size(&writer)?;
+        writer.i16(ErrorCode::None.wire());
+        writer.nullable_string(None);
+        writer.no_tags();
+        check_size(writer.position())?;
     }
-    writer.tags();
+    writer.no_tags();
     Ok(())
 }
 
@@ -190,142 +175,71 @@ impl Metadata<'_> {
         out: &mut Vec<u8>,
     ) -> Result<(), WireError> {
         let version = self.version;
-        let mut writer = Writer::new(out, version >= 9);
-        self.write_brokers(&mut writer);
         let asked = match reader.count(version >= 9, bytes_left)? {
             // Version 0 has no null: an empty array means all topics.
             Some(0) if version == 0 => None,
             asked => asked,
         };
-        match asked {
-            Some(count) => {
-                writer.count(count);
-                for _ in 0..count {
-                    let asked = read_asked(reader, version)?;
-                    self.write_asked(&mut writer, &asked);
-                    check_size(&writer)?;
-                }
+        let brokers: Vec<_> = self.brokers.iter().zip(FIRST_NODE..).map(endpoint).collect();
+        let topics = asked.unwrap_or(self.topics.list().len());
+        let fields = Writer::new(out, version >= 9);
+        let mut answer = MetadataAnswer::begin(fields, version, 0, &brokers, "kuring-sink", topics);
+        for index in 0..topics {
+            if asked.is_some() {
+                let asked = read_asked(reader, version)?;
+                self.write_asked(&mut answer, &asked);
+            } else {
+                self.write_topic(&mut answer, index);
             }
-            None => {
-                writer.count(self.topics.list().len());
-                for index in 0..self.topics.list().len() {
-                    self.write_topic(&mut writer, NO_ERROR, Some(index), "");
-                    check_size(&writer)?;
-                }
-            }
+            check_size(answer.bytes())?;
         }
-        if (8..=10).contains(&version) {
-            writer.i32(i32::MIN); // authorised operations: not asked
-        }
-        if version >= 13 {
-            writer.i16(NO_ERROR);
-        }
-        writer.tags();
+        answer.end();
         Ok(())
     }
 
-    fn write_brokers(&self, writer: &mut Writer<'_>) {
-        if self.version >= 3 {
-            writer.i32(0); // throttle
-        }
-        writer.count(self.brokers.len());
-        for (address, node) in self.brokers.iter().zip(FIRST_NODE..) {
-            writer.i32(node);
-            writer.string(&address.ip().to_string());
-            writer.i32(i32::from(address.port()));
-            if self.version >= 1 {
-                writer.null_string(); // rack
-            }
-            writer.tags();
-        }
-        if self.version >= 2 {
-            writer.string("kuring-sink");
-        }
-        if self.version >= 1 {
-            writer.i32(FIRST_NODE); // controller
-        }
-    }
-
-    fn write_asked(&mut self, writer: &mut Writer<'_>, asked: &Asked<'_>) {
-        match *asked {
+    fn write_asked(&mut self, answer: &mut MetadataAnswer<'_>, asked: &Asked<'_>) {
+        let missing = |code, name, id| TopicHead { code, name, id, partitions: 0 };
+        let head = match *asked {
             Asked::Name(name) => {
                 let is_new = self.topics.find(name).is_none();
                 match self.topics.open(name) {
                     Ok(_) if is_new && self.first_is_unknown => {
-                        self.write_topic(writer, UNKNOWN_TOPIC_OR_PARTITION, None, name);
+                        missing(ErrorCode::UnknownTopicOrPartition, Some(name), TopicId::ZERO)
                     }
-                    Ok(index) => self.write_topic(writer, NO_ERROR, Some(index), name),
-                    Err(error) => self.write_topic(writer, error.code(), None, name),
+                    Ok(index) => return self.write_topic(answer, index),
+                    Err(error) => missing(error.code(), Some(name), TopicId::ZERO),
                 }
             }
             Asked::Id(id) => match self.topics.find_id(&id) {
-                Some(index) => self.write_topic(writer, NO_ERROR, Some(index), ""),
-                None => self.write_unknown_id(writer, &id),
+                Some(index) => return self.write_topic(answer, index),
+                None => missing(ErrorCode::UnknownTopicId, None, TopicId(id)),
             },
-        }
+        };
+        answer.topic(&head);
+        answer.end_topic();
     }
 
-    /// A topic by its index, or the name with an error and no partitions.
-    fn write_topic(&self, writer: &mut Writer<'_>, error: i16, index: Option<usize>, name: &str) {
-        let topic = index.map(|index| self.topics.topic(index));
-        writer.i16(error);
-        writer.string(topic.map_or(name, |topic| &topic.name));
-        if self.version >= 10 {
-            writer.raw(&topic.map_or([0; 16], |topic| topic.id));
+    /// A topic that is there, by its place in the table.
+    fn write_topic(&self, answer: &mut MetadataAnswer<'_>, index: usize) {
+        let (topic, partitions) = (self.topics.topic(index), self.topics.partition_count());
+        let (code, name, id) = (ErrorCode::None, Some(&*topic.name), TopicId(topic.id));
+        answer.topic(&TopicHead { code, name, id, partitions });
+        for partition in 0..partitions {
+            let leader = leader_of(partition, self.brokers.len());
+            let index = i32::try_from(partition).expect("partition counts are i32 on the wire");
+            let head = PartitionHead { code, index, leader, leader_epoch: 0 };
+            answer.partition(&head, [leader].into_iter());
         }
-        if self.version >= 1 {
-            writer.bool(false); // internal
-        }
-        let partition_count = topic.map_or(0, |_| self.topics.partition_count());
-        writer.count(partition_count);
-        for partition in 0..partition_count {
-            self.write_partition(writer, partition);
-        }
-        self.end_topic(writer);
-    }
-
-    fn write_unknown_id(&self, writer: &mut Writer<'_>, id: &[u8; 16]) {
-        writer.i16(UNKNOWN_TOPIC_ID);
-        // The name became nullable only with version 12, when asking by id did.
-        if self.version >= 12 {
-            writer.null_string()
-        } else {
-            writer.string("")
-        }
-        writer.raw(id);
-        writer.bool(false);
-        writer.count(0);
-        self.end_topic(writer);
-    }
-
-    fn write_partition(&self, writer: &mut Writer<'_>, partition: usize) {
-        writer.i16(NO_ERROR);
-        writer.i32(i32::try_from(partition).expect("partition counts are i32 on the wire"));
-        let leader = leader_of(partition, self.brokers.len());
-        writer.i32(leader);
-        if self.version >= 7 {
-            writer.i32(0); // leader epoch
-        }
-        for _ in ["replicas", "in sync"] {
-            writer.count(1);
-            writer.i32(leader);
-        }
-        if self.version >= 5 {
-            writer.count(0); // offline
-        }
-        writer.tags();
-    }
-
-    fn end_topic(&self, writer: &mut Writer<'_>) {
-        if self.version >= 8 {
-            writer.i32(i32::MIN); // authorised operations: not asked
-        }
-        writer.tags();
+        answer.end_topic();
     }
 }
 
-fn check_size(writer: &Writer<'_>) -> Result<(), WireError> {
-    if writer.len() > ANSWER_BYTES_MAX {
+fn endpoint((address, node): (&SocketAddr, i32)) -> Endpoint {
+    Endpoint { node, host: address.ip().to_string(), port: address.port() }
+}
+
+fn check_size(bytes: usize) -> Result<(), WireError> {
+    if bytes > ANSWER_BYTES_MAX {
         return Err(WireError::Malformed("a request whose answer exceeds 16 MiB"));
     }
     Ok(())

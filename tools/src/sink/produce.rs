@@ -7,16 +7,22 @@
 //! Stages: Head ─► Topic ─► Partition ─► Batch ─► PartitionTags ─► (Partition | TopicTags) ─► Tail.
 #![forbid(unsafe_code)]
 
-use super::Broker;
-use super::answers::{
-    INVALID_TOPIC, NO_ERROR, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION, is_flexible,
-};
-use super::verify::{BATCH_HEADER_BYTES, BatchHeader, Place, check_batch};
-use super::wire::{Reader, WireError, Writer};
+use kuring::ErrorCode;
+use kuring::ids::TopicId;
+use kuring::protocol::Writer;
+use kuring::testing::answers::{ProducedPartition, end_produce};
 
-const INVALID_REQUIRED_ACKS: i16 = 21;
-const INVALID_RECORD: i16 = 87;
-const CORRUPT_MESSAGE: i16 = 2;
+use super::Broker;
+use super::answers::is_flexible;
+use super::verify::{BATCH_HEADER_BYTES, BatchHeader, Place, check_batch};
+use super::wire::{Reader, WireError};
+
+const INVALID_REQUIRED_ACKS: i16 = ErrorCode::InvalidRequiredAcks.wire();
+const INVALID_RECORD: i16 = ErrorCode::InvalidRecord.wire();
+const INVALID_TOPIC: i16 = ErrorCode::InvalidTopicException.wire();
+const CORRUPT_MESSAGE: i16 = ErrorCode::CorruptMessage.wire();
+const UNKNOWN_TOPIC_OR_PARTITION: i16 = ErrorCode::UnknownTopicOrPartition.wire();
+const UNKNOWN_TOPIC_ID: i16 = ErrorCode::UnknownTopicId.wire();
 
 /// What one step took from the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,14 +106,12 @@ impl Produce {
             }
             Stage::TopicTags => {
                 reader.tags(self.flexible)?;
-                Writer::new(answer, self.flexible).tags();
+                Writer::new(answer, self.flexible).no_tags();
                 self.next_topic();
             }
             Stage::Tail => {
                 reader.tags(self.flexible)?;
-                let mut writer = Writer::new(answer, self.flexible);
-                writer.i32(0); // throttle
-                writer.tags();
+                end_produce(&mut Writer::new(answer, self.flexible), self.version, 0, &[]);
                 self.stage = Stage::Done;
             }
             Stage::Done => return Err(WireError::Malformed("bytes after the produce request")),
@@ -126,7 +130,7 @@ impl Produce {
         reader.i32()?; // timeout
         let count = reader.count(self.flexible, frame_left)?;
         self.topics_left = count.ok_or(WireError::Malformed("null topics"))?;
-        Writer::new(answer, self.flexible).count(self.topics_left);
+        Writer::new(answer, self.flexible).array_len(Some(self.topics_left));
         self.next_topic();
         Ok(())
     }
@@ -144,7 +148,7 @@ impl Produce {
         if self.version >= 13 {
             let id = reader.uuid()?;
             count = reader.count(self.flexible, frame_left)?;
-            writer.raw(&id);
+            writer.uuid(TopicId(id));
             topic = broker.topics.find_id(&id).ok_or(UNKNOWN_TOPIC_ID);
         } else {
             let name = reader.string(self.flexible)?;
@@ -156,7 +160,7 @@ impl Produce {
             topic = broker.topics.open(name).map_err(|_| INVALID_TOPIC);
         }
         self.partitions_left = count.ok_or(WireError::Malformed("null partitions"))?;
-        writer.count(self.partitions_left);
+        writer.array_len(Some(self.partitions_left));
         self.topic = topic;
         self.topics_left -= 1;
         self.next_partition();
@@ -236,19 +240,8 @@ impl Produce {
     }
 
     fn write_partition(&self, answer: &mut Vec<u8>, partition: i32, written: Result<i64, i16>) {
-        let mut writer = Writer::new(answer, self.flexible);
-        writer.i32(partition);
-        writer.i16(written.err().unwrap_or(NO_ERROR));
-        writer.i64(written.unwrap_or(-1));
-        writer.i64(-1); // log append time: the batch's own time counts
-        if self.version >= 5 {
-            writer.i64(if written.is_ok() { 0 } else { -1 }); // log start
-        }
-        if self.version >= 8 {
-            writer.count(0); // record errors
-            writer.null_string();
-        }
-        writer.tags();
+        let produced = ProducedPartition { index: partition, written, message: None, leader: None };
+        produced.encode(&mut Writer::new(answer, self.flexible), self.version);
     }
 
     fn next_partition(&mut self) {

@@ -1,4 +1,5 @@
-//! Reading requests and writing answers, at the level of integers, strings and arrays.
+//! Reading requests, of which only a part may have arrived, at the level of integers, strings and
+//! arrays.
 //!
 //! Bounds:   a count is checked against the bytes that can still hold its elements before anyone
 //!           loops over it; nothing here allocates by a number the peer sent.
@@ -145,80 +146,6 @@ impl<'a> Reader<'a> {
 
 /// A length or count, `None` for null.
 pub(crate) type Length = Result<Option<usize>, WireError>;
-
-/// Appends an answer's fields to a buffer, in the plain or in the flexible form.
-pub(crate) struct Writer<'a> {
-    out: &'a mut Vec<u8>,
-    flexible: bool,
-}
-
-impl<'a> Writer<'a> {
-    pub(crate) fn new(out: &'a mut Vec<u8>, flexible: bool) -> Self {
-        Self { out, flexible }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.out.len()
-    }
-
-    pub(crate) fn bool(&mut self, value: bool) {
-        self.out.push(u8::from(value));
-    }
-
-    pub(crate) fn i16(&mut self, value: i16) {
-        self.out.extend_from_slice(&value.to_be_bytes());
-    }
-
-    pub(crate) fn i32(&mut self, value: i32) {
-        self.out.extend_from_slice(&value.to_be_bytes());
-    }
-
-    pub(crate) fn i64(&mut self, value: i64) {
-        self.out.extend_from_slice(&value.to_be_bytes());
-    }
-
-    pub(crate) fn raw(&mut self, bytes: &[u8]) {
-        self.out.extend_from_slice(bytes);
-    }
-
-    fn uvarint(&mut self, mut value: u32) {
-        while value >= 0x80 {
-            self.out.push(value.to_le_bytes()[0] | 0x80);
-            value >>= 7;
-        }
-        self.out.push(value.to_le_bytes()[0]);
-    }
-
-    pub(crate) fn string(&mut self, text: &str) {
-        let length = u16::try_from(text.len()).expect("names and hosts are short");
-        if self.flexible {
-            self.uvarint(u32::from(length) + 1);
-        } else {
-            self.raw(&length.to_be_bytes());
-        }
-        self.raw(text.as_bytes());
-    }
-
-    pub(crate) fn null_string(&mut self) {
-        if self.flexible { self.uvarint(0) } else { self.i16(-1) }
-    }
-
-    pub(crate) fn count(&mut self, count: usize) {
-        let count = u32::try_from(count).expect("counts are bounded by a request's bytes");
-        if self.flexible {
-            self.uvarint(count + 1);
-        } else {
-            self.raw(&count.to_be_bytes());
-        }
-    }
-
-    /// No tagged fields; nothing at all in the plain form.
-    pub(crate) fn tags(&mut self) {
-        if self.flexible {
-            self.out.push(0);
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {
