@@ -180,10 +180,6 @@ fn both_roads_and_a_file_give_the_same_settings() {
     assert_eq!(typed, read.settings().expect("valid"));
 }
 
-/// What [`every_setter`] asks of the metrics.
-const DEBUG_WINDOWS: (usize, Duration, RecordingLevel) =
-    (4, Duration::from_millis(24), RecordingLevel::Debug);
-
 #[test]
 fn every_supported_key_has_a_setter_that_reads_it() {
     let given: Vec<&str> = EVERY.iter().map(|(name, _)| *name).collect();
