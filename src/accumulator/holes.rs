@@ -102,6 +102,7 @@ impl Accumulator {
     fn copy_rest(&self, sealed: &SealedBatch) -> Option<SealedBatch> {
         let index = self.pool.claim_own(sealed.bytes as usize)?;
         self.batches[index.0 as usize].open(Opening {
+            base: self.pool.base_of(index),
             timestamp: self.batches[sealed.index.0 as usize].base_timestamp.load(Relaxed),
             opened_at: sealed.opened_at,
             cell: sealed.cell,

@@ -77,6 +77,7 @@ impl Accumulator {
         batch::fill(&self.pool, index, piece.bytes, |out| piece.write_records(plain, out));
         let batch = &self.batches[index.0 as usize];
         batch.open(Opening {
+            base: self.pool.base_of(index),
             timestamp: piece.base_timestamp,
             opened_at: whole.opened_at,
             cell: whole.cell,

@@ -12,8 +12,10 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicU8;
 
 use super::super::buffer_pool::{BufferIndex, BufferPool, HEAD_ROOM_BYTES};
+use super::Batch;
 use crate::protocol::record_batch::{self, HEADER_BYTES};
 use crate::protocol::varint::read_varint;
+use crate::sync::atomic::Ordering::Relaxed;
 
 /// A record's place in a batch, claimed by one thread and not yet written.
 #[derive(Debug)]
@@ -25,25 +27,29 @@ pub(in crate::accumulator) struct Claim {
 }
 
 impl Claim {
-    /// The claimed bytes, to be written by the claimer.
+    /// The claimed bytes, to be written by the claimer. `batch` is the one that it names.
     #[inline]
     pub(in crate::accumulator) fn bytes_mut<'a>(
         &'a mut self,
         pool: &'a BufferPool,
+        batch: &'a Batch,
     ) -> &'a mut [u8] {
+        let base = batch.base.load(Relaxed);
+        debug_assert_eq!(base, pool.base_of(BufferIndex(self.batch)).as_ptr(), "its batch");
         debug_assert!(
             self.offset + self.bytes <= pool.area_of(BufferIndex(self.batch)),
             "a claim stays inside its batch"
         );
         let start = HEAD_ROOM_BYTES + self.offset;
         pool.note_written(BufferIndex(self.batch), start, self.bytes);
-        // SAFETY: obligation: stay inside the buffer. The ring claims only below the batch's limit,
-        // which is at most the buffer's area. Test: `every_claim_lies_inside_its_batch`.
-        let first = unsafe { pool.base_of(BufferIndex(self.batch)).add(start) };
+        // SAFETY: obligation: stay inside the buffer. The batch was opened with the first byte of
+        // its own, and the ring claims only below the batch's limit, which is at most the buffer's
+        // area. Test: `every_claim_lies_inside_its_batch`.
+        let first = unsafe { base.add(start) };
         // SAFETY: obligation: nobody else reads or writes these bytes while the slice lives. The
         // claim word gave `offset..offset + bytes` to this claim alone; the shard reads only after
         // the commit, which comes after. Test: `concurrent_claims_never_overlap`.
-        unsafe { std::slice::from_raw_parts_mut(first.as_ptr(), self.bytes) }
+        unsafe { std::slice::from_raw_parts_mut(first, self.bytes) }
     }
 }
 

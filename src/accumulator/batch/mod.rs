@@ -27,6 +27,8 @@
 mod claim;
 mod sealed;
 
+use std::ptr::NonNull;
+
 use crossbeam_utils::CachePadded;
 
 pub(super) use claim::{Claim, bytes_at, heads};
@@ -35,7 +37,7 @@ pub(super) use sealed::{fill, lend_framed, stamp, write_records};
 
 use crate::delivery::CellIndex;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use crate::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
+use crate::sync::atomic::{AtomicI64, AtomicPtr, AtomicU32, AtomicU64};
 
 /// Set in `committed` by a shard that waits for the last writers of a sealed batch.
 const AWAITED: u64 = 1 << 63;
@@ -62,6 +64,8 @@ pub(super) struct Batch {
     /// `{awaited:1, holes:1, open:31, settled:31}`: record bytes that are written and visible or
     /// left out, and those of open reservations.
     committed: CachePadded<AtomicU64>,
+    /// The first byte of its buffer, as the pool says; null before it is first opened.
+    base: AtomicPtr<u8>,
     pub(super) base_timestamp: AtomicI64,
     max_timestamp: AtomicI64,
     /// Nanoseconds on the process's clock.
@@ -97,6 +101,8 @@ pub(super) enum Progress {
 /// What a batch is opened with.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Opening {
+    /// The pool's `base_of` its buffer.
+    pub(super) base: NonNull<u8>,
     pub(super) timestamp: i64,
     pub(super) opened_at: u64,
     pub(super) cell: CellIndex,
@@ -110,6 +116,7 @@ impl Batch {
     /// Makes the batch ready to be published. The caller owns the buffer alone.
     pub(super) fn open(&self, opening: Opening) {
         self.committed.store(0, Relaxed);
+        self.base.store(opening.base.as_ptr(), Relaxed);
         self.base_timestamp.store(opening.timestamp, Relaxed);
         self.max_timestamp.store(opening.timestamp, Relaxed);
         self.opened_at.store(opening.opened_at, Relaxed);

@@ -164,7 +164,7 @@ impl BatchRing {
             return Ok((rebased, bytes));
         }
         let mut claim = Claim { batch: index, offset, bytes };
-        E::write(plan, entry, claim.bytes_mut(&self.accumulator.pool));
+        E::write(plan, entry, claim.bytes_mut(&self.accumulator.pool, batch));
         Ok((self.commit(batch, bytes, entry.timestamp, ordinal, tag), bytes))
     }
 
@@ -209,7 +209,7 @@ impl BatchRing {
             let mut claim = Claim { batch: index, offset: at, bytes: entry.bytes(ordinal, base) };
             at += claim.bytes;
             let delta = entry.timestamp.wrapping_sub(base);
-            entry.encode(claim.bytes_mut(&self.accumulator.pool), ordinal, delta);
+            entry.encode(claim.bytes_mut(&self.accumulator.pool, batch), ordinal, delta);
             batch.raise_timestamp(entry.timestamp);
             deliveries.push(batch.cell().delivery(ordinal, entry.timestamp));
         }
@@ -236,7 +236,7 @@ impl BatchRing {
         let fits = entry.bytes(ordinal, base) == bytes;
         let delta = if fits { entry.timestamp.wrapping_sub(base) } else { delta };
         let mut claim = Claim { batch: index, offset, bytes };
-        entry.encode(claim.bytes_mut(&self.accumulator.pool), ordinal, delta);
+        entry.encode(claim.bytes_mut(&self.accumulator.pool, batch), ordinal, delta);
         self.commit(batch, bytes, entry.timestamp, ordinal, tag)
     }
 

@@ -47,8 +47,8 @@ impl BatchRing {
             Err(not) => return not,
         };
         let mut claim = opened.claim;
-        entry.encode(claim.bytes_mut(&self.accumulator.pool), 0, 0);
         let batch = &self.accumulator.batches[claim.batch as usize];
+        entry.encode(claim.bytes_mut(&self.accumulator.pool, batch), 0, 0);
         let delivery = self.commit(batch, claim.bytes, entry.timestamp, 0, tag);
         self.accumulator.tell(self, opened.deadline);
         let used_reserved = opened.used_reserved;
@@ -129,6 +129,7 @@ impl BatchRing {
         let seal = if oversized { SEALED } else { 0 };
         let word = word_of(generation, 1, offset) | seal;
         self.accumulator.batches[buffer.0 as usize].open(Opening {
+            base: self.accumulator.pool.base_of(buffer),
             timestamp,
             opened_at: clock::now_nanos(),
             cell,

@@ -145,7 +145,8 @@ impl BatchRing {
         let Vacant { key, value_bytes, headers, timestamp } = *vacant;
         let pool = &self.accumulator.pool;
         let is_pooled = (claim.batch as usize) < pool.pooled_count();
-        let record = claim.bytes_mut(pool);
+        let batch = self.batch(claim.batch);
+        let record = claim.bytes_mut(pool, batch);
         let value_at = record_batch::encode_record_without_value(
             record,
             ordinal,
@@ -159,7 +160,6 @@ impl BatchRing {
             // Memory beside the arena is not initialised.
             record[value_at..value_at + value_bytes].fill(0);
         }
-        let batch = self.batch(claim.batch);
         let (cell, is_over) = (batch.cell(), false);
         if batch.reserve(claim.bytes, clock::now_nanos()) {
             self.accumulator.tell(self, 0);
