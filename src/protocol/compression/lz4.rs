@@ -17,12 +17,15 @@ use lz4_flex::block::{
     CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size,
 };
 
+use super::lz4_search::Searcher;
 use super::{Codec, CodecError};
 
 const HEAD: [u8; 7] = [0x04, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82];
 /// Plain bytes of a block.
 const BLOCK_BYTES: usize = 64 << 10;
 const LENGTH_BYTES: usize = 4;
+/// The level of the fast compressor.
+const FAST: i32 = 9;
 /// The block is stored as it is.
 const STORED: u32 = 1 << 31;
 
@@ -31,32 +34,36 @@ const STORED: u32 = 1 << 31;
 pub(super) struct Encoder {
     full: CompressTable,
     last: CompressTable,
+    /// For the levels that look harder; made by the first of them.
+    searcher: Option<Searcher>,
 }
 
 impl Default for Encoder {
     fn default() -> Self {
-        Self { full: CompressTable::large(), last: CompressTable::small() }
+        Self { full: CompressTable::large(), last: CompressTable::small(), searcher: None }
     }
 }
 
 impl Encoder {
     pub(super) fn encode(
         &mut self,
-        _level: i32,
+        level: i32,
         plain: &[u8],
         packed: &mut Vec<u8>,
     ) -> Result<(), CodecError> {
         packed.extend_from_slice(&HEAD);
         for block in plain.chunks(BLOCK_BYTES) {
             let start = packed.len() + LENGTH_BYTES;
-            packed.resize(start + get_maximum_output_size(block.len()), 0);
-            let is_full = block.len() >= usize::from(u16::MAX);
-            let table = if is_full { &mut self.full } else { &mut self.last };
-            let bytes = compress_into_with_table(block, &mut packed[start..], table);
-            let bytes = bytes.map_err(|_| CodecError::Failed(Codec::Lz4))?;
-            let mut length = bytes as u32;
-            packed.truncate(start + bytes);
-            if bytes >= block.len() {
+            packed.resize(start, 0);
+            if level == FAST {
+                self.encode_fast(block, packed)?;
+            } else {
+                packed.reserve(get_maximum_output_size(block.len()));
+                self.searcher.get_or_insert_default().encode(level, block, packed)?;
+            }
+            // A block has 64 KiB and little more at most.
+            let mut length = (packed.len() - start) as u32;
+            if packed.len() - start >= block.len() {
                 packed.truncate(start);
                 packed.extend_from_slice(block);
                 length = block.len() as u32 | STORED;
@@ -64,6 +71,17 @@ impl Encoder {
             packed[start - LENGTH_BYTES..start].copy_from_slice(&length.to_le_bytes());
         }
         packed.extend_from_slice(&[0; LENGTH_BYTES]);
+        Ok(())
+    }
+
+    fn encode_fast(&mut self, block: &[u8], packed: &mut Vec<u8>) -> Result<(), CodecError> {
+        let start = packed.len();
+        packed.resize(start + get_maximum_output_size(block.len()), 0);
+        let is_full = block.len() >= usize::from(u16::MAX);
+        let table = if is_full { &mut self.full } else { &mut self.last };
+        let bytes = compress_into_with_table(block, &mut packed[start..], table);
+        let bytes = bytes.map_err(|_| CodecError::Failed(Codec::Lz4))?;
+        packed.truncate(start + bytes);
         Ok(())
     }
 }

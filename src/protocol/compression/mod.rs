@@ -24,6 +24,8 @@ mod choice;
 mod gzip;
 #[cfg(feature = "lz4")]
 mod lz4;
+#[cfg(feature = "lz4")]
+mod lz4_search;
 #[cfg(feature = "snappy")]
 mod snappy;
 #[cfg(all(test, feature = "gzip", feature = "snappy", feature = "lz4", feature = "zstd"))]

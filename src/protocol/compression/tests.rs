@@ -6,13 +6,15 @@ use kafka_protocol::compression::{Decompressor, Gzip, Lz4, Snappy, Zstd};
 
 use super::*;
 
-const ALL: [Compression; 8] = [
+const ALL: [Compression; 10] = [
     Compression::GZIP,
     Compression::Gzip(1),
     Compression::Gzip(9),
     Compression::Snappy,
     Compression::LZ4,
+    Compression::Lz4(1),
     Compression::Lz4(12),
+    Compression::Lz4(17),
     Compression::ZSTD,
     Compression::Zstd(-5),
 ];
@@ -154,6 +156,8 @@ fn a_higher_level_makes_less_of_it() {
     let plain = text(64_000);
     let bytes = |compression| encoded(compression, &plain).len();
     assert!(bytes(Compression::Gzip(9)) <= bytes(Compression::Gzip(1)));
+    assert!(bytes(Compression::Lz4(12)) < bytes(Compression::Lz4(1)));
+    assert!(bytes(Compression::Lz4(12)) < bytes(Compression::LZ4));
     assert!(bytes(Compression::Zstd(19)) < bytes(Compression::Zstd(-50)));
 }
 
