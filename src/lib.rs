@@ -34,7 +34,10 @@
 //! after all can be [purged](Producer::purge) or [held back](Topic::pause).
 //!
 //! Loops that want neither futures nor callbacks [`submit`](Topic::submit) a record with a number,
-//! and [poll](Producer::poll_deliveries) numbers and verdicts. Services with one thread run the
+//! and [poll](Producer::poll_deliveries) numbers and verdicts. Who wants callbacks has a closure
+//! for a record ([`send_with`](Topic::send_with)), or one handler for all that are submitted
+//! ([`delivery_handler`](ConfigBuilder::delivery_handler)). An [`Interceptor`] sees every record
+//! and every verdict. A [`TypedTopic`] takes keys and values that are not bytes yet. Services with one thread run the
 //! producer inside their own loop: [`Embedded`].
 //!
 //! Tests of a service need no Kafka: the feature `testing` has a cluster of brokers in the process
@@ -77,7 +80,8 @@
 //!   batch while the shard sleeps (then one write to an eventfd), or memory or metadata is missing.
 //! - *Shards*, `kuring-<n>`, one unless `kuring.shards` or `kuring.affinity` say otherwise: all
 //!   I/O, all protocol, all timers of their partitions. Pinned by `kuring.affinity`. They run no
-//!   user code except the wakers of deliveries that are being awaited.
+//!   user code except the wakers of deliveries that are being awaited, and what they were given to
+//!   call: closures of records, the delivery handler, interceptors.
 //! - *Compressors*, `kuring-pack-<n>`, one per shard that has met a batch to be compressed: the
 //!   codecs, so that no connection waits for them. Not pinned.
 //! - *The resolver*: host names, away from the shards, since the system's resolver blocks.
@@ -131,6 +135,7 @@
 //! | hole | a claimed record that is left out of its batch, which closes up |
 //! | verdict | acknowledged, definitely not written, or possibly written |
 //! | completion | a verdict with the number that its record was submitted with |
+//! | report | a verdict as callbacks and interceptors are told it |
 //!
 //! # Layers
 //!

@@ -11,6 +11,7 @@ mod scratch;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::callback::DeliveryReport;
 use crate::delivery::Delivery;
 use crate::error::{SendError, TrySendError};
 use crate::producer::Producer;
@@ -285,6 +286,58 @@ impl<K: ?Sized, V: ?Sized> TypedTopic<K, V> {
         V: 'a,
     {
         self.with(record.into(), |record| self.topic.blocking_submit(record, user_data))
+    }
+
+    /// Serializes a record and sends it with a closure for its verdict: [`Topic::send_with`].
+    /// Cancel-safe. The serializers run when the future is polled first.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send): the record was not taken, and the closure is dropped.
+    pub async fn send_with<'a>(
+        &self,
+        record: impl Into<TypedRecord<'a, K, V>>,
+        call: impl FnOnce(&DeliveryReport<'_>) + Send + 'static,
+    ) -> Result<(), TypedSendError>
+    where
+        K: 'a,
+        V: 'a,
+    {
+        let (record, mut scratch) = (record.into(), Scratch::take());
+        let record = self.encode(record, scratch.first())?;
+        self.topic.send_with(record, call).await.map_err(TypedSendError::Send)
+    }
+
+    /// Serializes a record and sends it with a closure, without ever waiting:
+    /// [`Topic::try_send_with`].
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send): the record was not taken, and the closure is dropped.
+    pub fn try_send_with<'a>(
+        &self,
+        record: impl Into<TypedRecord<'a, K, V>>,
+        call: impl FnOnce(&DeliveryReport<'_>) + Send + 'static,
+    ) -> Result<(), TypedSendError<TrySendError>>
+    where
+        K: 'a,
+        V: 'a,
+    {
+        self.with(record.into(), |record| self.topic.try_send_with(record, call))
+    }
+
+    /// [`send_with`](Self::send_with) for threads without a runtime: [`Topic::blocking_send_with`].
+    ///
+    /// # Errors
+    /// As [`send_with`](Self::send_with).
+    pub fn blocking_send_with<'a>(
+        &self,
+        record: impl Into<TypedRecord<'a, K, V>>,
+        call: impl FnOnce(&DeliveryReport<'_>) + Send + 'static,
+    ) -> Result<(), TypedSendError>
+    where
+        K: 'a,
+        V: 'a,
+    {
+        self.with(record.into(), |record| self.topic.blocking_send_with(record, call))
     }
 
     /// Serializes many records and sends them, several at once: [`Topic::send_batch`]. One that

@@ -161,6 +161,7 @@ on_every_driver! {
     interceptors::ack_8_interceptors_are_told_before_the_handler_with_the_headers,
     interceptors::an_interceptor_that_fails_is_skipped,
     typed::every_way_of_sending_typed_records_arrives,
+    typed::typed_records_have_closures_too,
     typed::the_bytes_of_a_typed_key_choose_the_partition,
     typed::none_is_a_null_and_no_value_is_a_tombstone,
     typed::a_serializer_that_fails_fails_its_record_only,

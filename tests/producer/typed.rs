@@ -7,8 +7,8 @@ use kuring::serializer::{
     Double, Field, Long, Nullable, SerializeError, Serializer, Target, Text, Void, from_fn,
 };
 use kuring::{
-    Completion, DriverChoice, Header, Producer, SendError, TrySendError, TypedRecord,
-    TypedSendError, TypedTopic,
+    Completion, DeliveryReport, DriverChoice, Header, Producer, SendError, TrySendError,
+    TypedRecord, TypedSendError, TypedTopic,
 };
 
 use crate::rig::{builder, offsets, poll_once, run};
@@ -52,6 +52,29 @@ pub(crate) fn every_way_of_sending_typed_records_arrives(driver: DriverChoice) {
     assert_eq!((log[0].key.as_deref(), &log[1].key), (Some(&b"one"[..]), &None));
     assert_eq!(log[2].headers, [(b"h".to_vec(), Some(b"v".to_vec()))]);
     assert_eq!(log[2].timestamp, 7);
+}
+
+pub(crate) fn typed_records_have_closures_too(driver: DriverChoice) {
+    let broker = FakeBroker::start(&[("t", 1)]);
+    let producer = builder(&broker, driver).build().unwrap();
+    producer.blocking_warm_up(&["t"]).unwrap();
+    let topic = moody(&producer);
+    let (told, heard) = std::sync::mpsc::channel();
+    let tell = || {
+        let told = told.clone();
+        move |report: &DeliveryReport<'_>| told.send(report.verdict.unwrap().offset).unwrap()
+    };
+    let value = |number| TypedRecord::new().value(number);
+    let sending = topic.send_with(value(&1), tell());
+    let is_send = |_: &(dyn Send + '_)| ();
+    is_send(&sending);
+    is_send(&topic.send(value(&1)));
+    run("send_with", sending).unwrap();
+    topic.try_send_with(value(&2), tell()).unwrap();
+    topic.blocking_send_with(value(&3), tell()).unwrap();
+    assert!(is_refused(&topic.blocking_send_with(value(&-1), tell()).unwrap_err()));
+    producer.blocking_flush();
+    assert_eq!(heard.try_iter().collect::<Vec<_>>(), [Some(0), Some(1), Some(2)]);
 }
 
 pub(crate) fn the_bytes_of_a_typed_key_choose_the_partition(driver: DriverChoice) {
