@@ -8,6 +8,7 @@
 
 mod callbacks;
 mod closing;
+mod compression;
 mod interceptors;
 mod memory;
 mod placing;
@@ -117,6 +118,9 @@ on_every_driver! {
     splitting::spl_1_a_record_above_the_topics_limit_fails_and_its_neighbours_arrive,
     splitting::spl_7_a_flush_and_a_close_wait_for_the_last_piece,
     splitting::kip_467_named_records_fail_for_their_own_reason,
+    compression::cmp_1_every_codec_arrives_byte_for_byte_in_order,
+    compression::a_topic_has_one_codec_from_its_first_record_on,
+    compression::a_failed_shard_leaves_no_compressed_record_without_a_verdict,
     closing::cls_1_a_graceful_close_sends_everything_and_refuses_more,
     closing::cls_3_a_forced_close_resolves_every_delivery,
     closing::cls_3_a_close_without_patience_and_without_broker_ends_at_once,
