@@ -103,6 +103,7 @@ impl Accumulator {
     fn move_batch(&self, from: &SealedBatch, to: BufferIndex) {
         let (old, new) = (&self.batches[from.index.0 as usize], &self.batches[to.0 as usize]);
         new.open(Opening {
+            base: self.pool.base_of(to),
             timestamp: old.base_timestamp.load(Relaxed),
             opened_at: from.opened_at,
             cell: from.cell,
