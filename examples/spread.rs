@@ -40,6 +40,65 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// What became of the records that were offered.
+struct Tally {
+    start: Instant,
+    leaders: Vec<Option<BrokerId>>,
+    completions: Vec<Completion>,
+    acknowledged: BTreeMap<Option<BrokerId>, u64>,
+    waits: Vec<Duration>,
+    ended: u64,
+    refused: u64,
+}
+
+impl Tally {
+    fn new(leaders: Vec<Option<BrokerId>>) -> Self {
+        Self {
+            start: now(),
+            leaders,
+            completions: vec![Completion::EMPTY; 4096],
+            acknowledged: BTreeMap::new(),
+            waits: Vec::new(),
+            ended: 0,
+            refused: 0,
+        }
+    }
+
+    /// Takes the verdicts that are there.
+    fn collect(&mut self, producer: &Producer) {
+        loop {
+            let count = producer.poll_deliveries(&mut self.completions);
+            for completion in &self.completions[..count] {
+                self.ended += 1;
+                let Ok(written) = &completion.verdict else { continue };
+                let leader = self.leaders[written.partition as usize];
+                *self.acknowledged.entry(leader).or_default() += 1;
+                let sent = self.start + Duration::from_nanos(completion.user_data);
+                self.waits.push(written.at.saturating_duration_since(sent));
+            }
+            if count == 0 {
+                return;
+            }
+        }
+    }
+
+    fn into_line(mut self) -> String {
+        self.waits.sort_unstable();
+        let at = |share: usize| {
+            let wait = self.waits.get(self.waits.len() * share / 100);
+            wait.copied().unwrap_or_default()
+        };
+        let all: u64 = self.acknowledged.values().sum();
+        let shares = self.acknowledged.iter().map(|(broker, count)| {
+            let broker = broker.map_or_else(|| "none".to_owned(), |broker| broker.0.to_string());
+            format!("broker {broker}: {:5.1} %", 100.0 * *count as f64 / all as f64)
+        });
+        let shares = shares.collect::<Vec<_>>().join("  ");
+        let refused = self.refused;
+        format!("{shares}  refused {refused}  median {:.1?}  p99 {:.1?}", at(50), at(99))
+    }
+}
+
 /// Offers so many records a second; who got how many.
 fn offer(
     producer: &Producer,
@@ -48,61 +107,31 @@ fn offer(
     seconds: u64,
 ) -> Result<String, Box<dyn Error>> {
     let partitions = producer.blocking_partitions_for(name)?;
-    let leader = |partition: i32| partitions[partition as usize].leader;
     producer.blocking_warm_up(&[name])?;
     let topic = producer.topic(name);
     // Queue lengths count once each partition has had a batch.
     for partition in 0..partitions.len() as i32 {
         topic.blocking_send(Record::new().partition(partition).value(&VALUE))?.wait()?;
     }
-    let mut found: BTreeMap<Option<BrokerId>, u64> = BTreeMap::new();
-    let mut waits = Vec::new();
-    let mut completions = vec![Completion::EMPTY; 4096];
-    let start = now();
-    let (mut offered, mut taken, mut refused) = (0, 0, 0);
-    let mut collect = |found: &mut BTreeMap<_, u64>| {
-        let mut ended = 0;
-        loop {
-            let count = producer.poll_deliveries(&mut completions);
-            for completion in &completions[..count] {
-                ended += 1;
-                let Ok(written) = &completion.verdict else { continue };
-                *found.entry(leader(written.partition)).or_default() += 1;
-                let sent = start + Duration::from_nanos(completion.user_data);
-                waits.push(written.at.saturating_duration_since(sent));
-            }
-            if count == 0 {
-                return ended;
-            }
-        }
-    };
-    let mut ended: u64 = 0;
-    while start.elapsed() < Duration::from_secs(seconds) {
-        let due = (start.elapsed().as_secs_f64() * per_second as f64) as u64;
+    let mut tally = Tally::new(partitions.iter().map(|partition| partition.leader).collect());
+    let (mut offered, mut taken) = (0, 0);
+    while tally.start.elapsed() < Duration::from_secs(seconds) {
+        let due = (tally.start.elapsed().as_secs_f64() * per_second as f64) as u64;
         while offered < due {
-            let sent_at = start.elapsed().as_nanos() as u64;
+            let sent_at = tally.start.elapsed().as_nanos() as u64;
             match topic.try_submit(Record::new().value(&VALUE), sent_at) {
                 Ok(()) => taken += 1,
-                Err(_) => refused += 1,
+                Err(_) => tally.refused += 1,
             }
             offered += 1;
         }
-        ended += collect(&mut found);
+        tally.collect(producer);
         producer.wait_deliveries(now() + Duration::from_millis(1));
     }
     producer.blocking_flush();
-    while ended < taken {
+    while tally.ended < taken {
         producer.wait_deliveries(now() + Duration::from_millis(100));
-        ended += collect(&mut found);
+        tally.collect(producer);
     }
-    drop(collect);
-    waits.sort_unstable();
-    let at = |share: usize| waits.get(waits.len() * share / 100).copied().unwrap_or_default();
-    let all: u64 = found.values().sum();
-    let shares = found.iter().map(|(broker, count)| {
-        let broker = broker.map_or_else(|| "none".to_owned(), |broker| broker.0.to_string());
-        format!("broker {broker}: {:5.1} %", 100.0 * *count as f64 / all as f64)
-    });
-    let shares = shares.collect::<Vec<_>>().join("  ");
-    Ok(format!("{shares}  refused {refused}  median {:.1?}  p99 {:.1?}", at(50), at(99)))
+    Ok(tally.into_line())
 }
