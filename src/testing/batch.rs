@@ -5,6 +5,7 @@
 //! Source:   the record batch format, version 2; KIP-98.
 #![forbid(unsafe_code)]
 
+use crate::protocol::compression::Codec;
 use crate::protocol::record_batch::{HEADER_BYTES, checksum};
 use crate::protocol::{ErrorCode, Reader, WireError};
 
@@ -32,22 +33,6 @@ pub struct StoredHeader {
     pub key: String,
     /// The value, or null.
     pub value: Option<Vec<u8>>,
-}
-
-/// How a batch's records are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Codec {
-    /// Not at all.
-    None,
-    /// gzip.
-    Gzip,
-    /// snappy, in the framing of the Java client.
-    Snappy,
-    /// lz4 frames.
-    Lz4,
-    /// zstd.
-    Zstd,
 }
 
 /// What is wrong with a batch, and what a broker answers.

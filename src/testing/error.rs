@@ -5,8 +5,8 @@ use std::io;
 use std::time::Duration;
 
 use super::api::Api;
-use super::batch::Codec;
 use crate::ids::BrokerId;
+use crate::protocol::compression::Codec;
 
 /// Why a call on a [`Cluster`](super::Cluster) or its builder failed.
 #[derive(Debug, thiserror::Error)]

@@ -9,9 +9,11 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::batch::{self, BatchHead, Codec, Refusal, StoredRecord, refuse};
+use super::batch::{self, BatchHead, Refusal, StoredRecord, refuse};
+use super::unpack::unpack;
 use crate::ids::Sequence;
 use crate::protocol::ErrorCode;
+use crate::protocol::compression::Codec;
 use crate::protocol::record_batch::HEADER_BYTES;
 
 const REMEMBERED_BATCHES: usize = 5;
@@ -145,8 +147,8 @@ impl Log {
         let mut all = Vec::new();
         for batch in &self.batches {
             let StoredBatch { base_offset, head, bytes } = batch;
-            let found = decompress(head.codec, &bytes[HEADER_BYTES..])
-                .and_then(|bytes| batch::records(head, partition, *base_offset, bytes))
+            let found = unpack(head.codec, &bytes[HEADER_BYTES..])
+                .and_then(|bytes| batch::records(head, partition, *base_offset, &bytes))
                 .ok_or(Undecodable { offset: *base_offset, codec: head.codec })?;
             all.extend(found);
         }
@@ -180,13 +182,5 @@ impl Log {
     pub(super) fn latest(&self) -> Option<(i64, i64)> {
         let latest = self.batches.iter().max_by_key(|batch| batch.head.max_timestamp)?;
         Some((latest.end() - 1, latest.head.max_timestamp))
-    }
-}
-
-/// The records of a batch as they were before compression; None where there is no decoder.
-fn decompress(codec: Codec, bytes: &[u8]) -> Option<&[u8]> {
-    match codec {
-        Codec::None => Some(bytes),
-        Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd => None,
     }
 }

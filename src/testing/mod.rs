@@ -49,8 +49,8 @@
 //! Fast, durable, or a whole Kafka: there are no groups, transactions, quotas, retention,
 //! compaction or security. Requests for those are answered with an error, or end the connection
 //! with a [complaint](Cluster::complaints). Everything is in memory until the cluster is dropped.
-//! Compressed batches are kept and fetched as they came; [`Cluster::records`] shows those that this
-//! build can decompress.
+//! Compressed batches are kept and fetched as they came; [`Cluster::records`] shows those whose codec
+//! is among the features of this build.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -79,9 +79,11 @@ mod serve;
 mod server;
 mod shared;
 mod topics;
+mod unpack;
 
+pub use crate::protocol::compression::Codec;
 pub use api::Api;
-pub use batch::{Codec, StoredHeader, StoredRecord};
+pub use batch::{StoredHeader, StoredRecord};
 pub use builder::ClusterBuilder;
 pub use error::ClusterError;
 pub use faults::{Armed, Fault};

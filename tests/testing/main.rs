@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod brokers;
+mod compressed;
 mod faults;
 mod hostile;
 mod java;

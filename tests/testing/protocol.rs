@@ -9,10 +9,9 @@ use kafka_protocol::messages::{
     ProduceRequest, TransactionalId,
 };
 use kafka_protocol::protocol::StrBytes;
-use kuring::testing::{Api, Cluster, ClusterError, Codec};
+use kuring::testing::{Api, Cluster};
 use kuring::{BrokerId, ErrorCode};
 
-use crate::reading::fetch;
 use crate::rig::{Writer, addresses, batch, connect, one, produce, request, values};
 use crate::support::wire::{Connection, topic_name};
 
@@ -196,23 +195,6 @@ fn acks_0_gets_no_answer_and_a_refusal_closes_the_connection() {
     let answer = connect(&cluster).call(9, &request).unwrap();
     let code = answer.responses[0].partition_responses[0].error_code;
     assert_eq!(code, ErrorCode::InvalidRequiredAcks.wire());
-}
-
-#[test]
-fn cmp_a_compressed_batch_is_kept_as_it_came_and_named_if_it_cannot_be_shown() {
-    let cluster = one();
-    let mut bytes = batch(Writer::NOBODY, &["a", "b"]);
-    // What says it is gzip and is none: brokers look at the header of a batch.
-    bytes[22] = 1;
-    let crc = crc32c::crc32c(&bytes[21..]);
-    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
-    assert_eq!(produce(&mut connect(&cluster), bytes.clone()), (0, 0));
-    assert_eq!(cluster.complaints(), [""; 0]);
-    let error = cluster.records("t").unwrap_err();
-    let expected = matches!(error, ClusterError::Undecodable { codec: Codec::Gzip, offset: 0, .. });
-    assert!(expected, "{error}");
-    let fetched = fetch(&mut connect(&cluster), 12, 0);
-    assert_eq!(fetched[16..], bytes[16..]);
 }
 
 #[test]

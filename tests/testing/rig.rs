@@ -57,6 +57,11 @@ impl Writer {
 
 /// A batch of one record per value, by the oracle's encoder.
 pub(crate) fn batch(writer: Writer, values: &[&str]) -> BytesMut {
+    packed(writer, values, Compression::None)
+}
+
+/// As [`batch`], compressed.
+pub(crate) fn packed(writer: Writer, values: &[&str], compression: Compression) -> BytesMut {
     let record = |(value, ordinal): (&&str, i64)| Record {
         transactional: false,
         control: false,
@@ -74,7 +79,7 @@ pub(crate) fn batch(writer: Writer, values: &[&str]) -> BytesMut {
         headers: IndexMap::new(),
     };
     let records: Vec<_> = values.iter().zip(0..).map(record).collect();
-    let options = RecordEncodeOptions { version: 2, compression: Compression::None };
+    let options = RecordEncodeOptions { version: 2, compression };
     let mut bytes = BytesMut::new();
     RecordBatchEncoder::encode(&mut bytes, &records, &options).unwrap();
     bytes

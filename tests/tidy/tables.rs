@@ -209,7 +209,7 @@ const ADDRESS_USERS: &[&str] =
     &["src/sender/", "src/shard.rs", "src/producer.rs", "src/simulation.rs"];
 
 /// The codecs.
-const COMPRESSION: &[&str] = &["src/protocol/compression/"];
+const COMPRESSION: &[&str] = &["src/protocol/compression/", "src/testing/unpack.rs"];
 
 /// One home per import.
 pub(crate) const HOMES: &[Home] = &[

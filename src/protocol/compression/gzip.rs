@@ -42,7 +42,8 @@ impl Encoder {
     fn context(&mut self, level: i32) -> &mut Compress {
         let at = self.0.iter().position(|(known, _)| *known == level).unwrap_or_else(|| {
             // -1 leaves it to the codec.
-            let wanted = u32::try_from(level).map_or_else(|_| Compression::default(), Compression::new);
+            let wanted =
+                u32::try_from(level).map_or_else(|_| Compression::default(), Compression::new);
             self.0.push((level, Compress::new_gzip(wanted, WINDOW_BITS)));
             self.0.len() - 1
         });
