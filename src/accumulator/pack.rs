@@ -109,7 +109,6 @@ impl Accumulator {
             cell: from.cell,
             flush_epoch: from.flush_epoch,
             limit: 0,
-            base: self.pool.base_of(to),
             // No ring will ever open it.
             word: 0,
             oversized_bytes: 0,
