@@ -181,7 +181,7 @@ impl Metadata<'_> {
             asked => asked,
         };
         let brokers: Vec<_> = self.brokers.iter().zip(FIRST_NODE..).map(endpoint).collect();
-        let topics = asked.unwrap_or(self.topics.list().len());
+        let topics = asked.unwrap_or_else(|| self.topics.list().len());
         let fields = Writer::new(out, version >= 9);
         let mut answer = MetadataAnswer::begin(fields, version, 0, &brokers, "kuring-sink", topics);
         for index in 0..topics {
