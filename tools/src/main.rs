@@ -3,8 +3,8 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use kuring_tools::commands::{config, doctor, perf, produce, sink, sink_blast};
+use clap::{CommandFactory, Parser, Subcommand};
+use kuring_tools::commands::{completions, config, doctor, perf, produce, sink, sink_blast};
 use tracing_subscriber::EnvFilter;
 
 /// Tools for Kafka producers.
@@ -17,8 +17,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Completions(completions::CompletionsArgs),
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
+    Man(completions::ManArgs),
     Perf(Box<perf::PerfArgs>),
     Produce(Box<produce::ProduceArgs>),
     Sink(sink::SinkArgs),
@@ -34,8 +36,10 @@ fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let ended = match command {
+        Command::Completions(args) => completions::completions(&args, Cli::command()),
         Command::Config(args) => config::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Man(args) => completions::man(&args, Cli::command()),
         Command::Perf(args) => perf::run(&args),
         Command::Produce(args) => produce::run(&args),
         Command::Sink(args) => sink::run(args),

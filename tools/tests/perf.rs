@@ -173,7 +173,8 @@ fn prf_6_metrics_are_printed_sorted_below_a_header() {
     assert!(rows.len() > 5 && rows.is_sorted(), "{text}");
     for row in rows {
         let (name, value) = row.split_once(" : ").unwrap();
-        assert!(name.trim_end().ends_with(":{client-id=me}"), "{row}");
+        let tags = name.trim_end().rsplit_once(":{client-id=me");
+        assert!(tags.is_some_and(|(_, rest)| rest.ends_with("}")), "{row}");
         assert_eq!(value.split_once('.').unwrap().1.len(), 3, "{row}");
     }
 }
@@ -293,5 +294,60 @@ fn wrong_flags_and_settings_are_named() {
         assert!(!output.status.success());
         let errors = stderr(&output);
         assert!(errors.contains(text), "{errors}");
+    }
+}
+
+#[test]
+fn a_report_is_one_page_that_needs_nothing_else_and_has_every_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.html");
+    let output = perf(&[
+        "--num-records",
+        "20000",
+        "--throughput",
+        "20000",
+        "--brokers",
+        "2",
+        "--payload-monotonic",
+        "--record-key-range",
+        "50",
+        "--key-distribution",
+        "range",
+        "--command-property",
+        "linger.ms=1",
+        "--report",
+        path.to_str().unwrap(),
+    ]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let page = std::fs::read_to_string(&path).unwrap();
+    for part in ["Throughput", "Latency", "Percentiles", "Brokers", "Settings", "Machine"] {
+        assert!(page.contains(&format!("<h2>{part}</h2>")), "{part}");
+    }
+    assert_eq!(page.matches("<svg ").count(), 3);
+    assert_eq!(page.matches("<polyline class=\"line first\"").count(), 3, "three drawn lines");
+    assert!(page.contains("<b>20 k</b><span>records acknowledged</span>"));
+    assert!(page.contains("prefers-color-scheme: dark"));
+    assert!(!page.contains("http://") && !page.contains("https://"), "nothing is fetched");
+    let changed = "<tr class=\"chosen\"><td><code>linger.ms</code></td><td><code>1</code>";
+    assert!(page.contains(changed), "what differs from its default is marked");
+    // One line of a broker: requests went to both.
+    for broker in ["<td>1, ", "<td>2, "] {
+        let row = page.split(broker).nth(1).unwrap_or_else(|| panic!("no row {broker}"));
+        let requests = row.split("<td class=\"number\">").nth(1).unwrap();
+        assert_ne!(requests.split('<').next(), Some("0"));
+    }
+}
+
+#[test]
+fn keys_need_their_range_and_transactions_are_refused() {
+    for (arguments, word) in [
+        (&["--key-distribution", "random"][..], "--record-key-range"),
+        (&["--record-key-range", "5"], "--key-distribution"),
+        (&["--transactional-id", "t"], "no transactions"),
+        (&["--transaction-duration-ms", "5"], "no transactions"),
+    ] {
+        let output = perf(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(stderr(&output).contains(word), "{}", stderr(&output));
     }
 }

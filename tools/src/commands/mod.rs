@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod completions;
 pub mod config;
 pub mod doctor;
 pub mod perf;

@@ -2,16 +2,17 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use kuring::Producer;
 
 use super::client::ClientArgs;
 use super::parse_duration;
-use crate::perf::{self, Payloads, Run};
+use crate::clock;
+use crate::perf::{self, Keys, Payloads, Run};
 use crate::sink::{Sink, SinkHandle, SinkOptions};
 
 const CLIENT_ID: &str = "perf-producer-client";
@@ -45,6 +46,9 @@ pub struct PerfArgs {
     /// File of values, picked at random.
     #[arg(long, value_name = "FILE")]
     payload_file: Option<PathBuf>,
+    /// Values are the numbers of the records, as text.
+    #[arg(long, conflicts_with_all = ["payload_file", "record_size"])]
+    payload_monotonic: bool,
     /// What separates the values of --payload-file; \n, \t and \0 are understood.
     #[arg(long, value_name = "D", default_value = "\\n")]
     payload_delimiter: String,
@@ -60,6 +64,18 @@ pub struct PerfArgs {
     throughput: Throughput,
     #[command(flatten)]
     client: ClientArgs,
+    /// Keys are the integers from 0 to K-1 as text; see --key-distribution.
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u64).range(1..))]
+    record_key_range: Option<u64>,
+    /// How the keys of --record-key-range are dealt: range is one after the other.
+    #[arg(long, value_name = "HOW", default_value = "none")]
+    key_distribution: KeyDistribution,
+    /// Not in this version: it has no transactions.
+    #[arg(long, value_name = "ID", hide = true)]
+    transactional_id: Option<String>,
+    /// Not in this version: it has no transactions.
+    #[arg(long, value_name = "MS", hide = true)]
+    transaction_duration_ms: Option<u64>,
     /// Print all metrics of the producer at the end.
     #[arg(long)]
     print_metrics: bool,
@@ -92,6 +108,10 @@ pub struct PerfArgs {
     /// Write the result as JSON to this file; - is standard output.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write a page with curves, brokers, settings and machine to this file (HTML, needs nothing
+    /// else).
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     /// No bar and no lines before the end.
     #[arg(long)]
     no_progress: bool,
@@ -99,6 +119,16 @@ pub struct PerfArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Throughput(Option<f64>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum KeyDistribution {
+    /// No keys.
+    None,
+    /// One after the other.
+    Range,
+    /// Each as likely as any other; --random-seed makes it repeatable.
+    Random,
+}
 
 fn parse_throughput(text: &str) -> Result<Throughput, String> {
     match text.parse::<f64>() {
@@ -117,11 +147,17 @@ pub fn run(args: &PerfArgs) -> io::Result<ExitCode> {
     if let Some(records) = args.num_records
         && args.warmup_records >= records
     {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("--warmup-records {} must be below --num-records", args.warmup_records),
+        let records = args.warmup_records;
+        return Err(wrong(&format!("--warmup-records {records} must be below --num-records")));
+    }
+    let keys = keys(args)?;
+    if args.transactional_id.is_some() || args.transaction_duration_ms.is_some() {
+        return Err(wrong(
+            "--transactional-id and --transaction-duration-ms: this version has no \
+                          transactions; leave them out",
         ));
     }
+    let began = clock::wall();
     let payloads = payloads(args)?;
     let sink = if args.client.names_brokers()? { None } else { Some(start_sink(args)?) };
     let brokers = sink.as_ref().map(|sink| sink.address().to_string());
@@ -137,6 +173,7 @@ pub fn run(args: &PerfArgs) -> io::Result<ExitCode> {
         producer: &producer,
         topic: &args.topic,
         payloads,
+        keys,
         records: args.num_records,
         duration: args.duration,
         throughput: args.throughput.0,
@@ -146,6 +183,7 @@ pub fn run(args: &PerfArgs) -> io::Result<ExitCode> {
         reporting_interval: Duration::from_millis(args.reporting_interval),
         seed: args.random_seed,
         progress: !args.no_progress,
+        timeline: args.report.is_some(),
         sink: sink.as_ref(),
     })?;
     println!("{}", outcome.summary());
@@ -155,6 +193,9 @@ pub fn run(args: &PerfArgs) -> io::Result<ExitCode> {
     if let Some(path) = &args.json {
         write_json(path, &outcome.json())?;
     }
+    if let Some(path) = &args.report {
+        write_page(path, &outcome, &producer, began)?;
+    }
     let failure = outcome.failure_text();
     if let Some(text) = &failure {
         eprintln!("kuring perf: {text}");
@@ -163,7 +204,26 @@ pub fn run(args: &PerfArgs) -> io::Result<ExitCode> {
     Ok(if failure.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+fn wrong(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, text)
+}
+
+fn keys(args: &PerfArgs) -> io::Result<Keys> {
+    match (args.key_distribution, args.record_key_range) {
+        (KeyDistribution::None, None) => Ok(Keys::None),
+        (KeyDistribution::Range, Some(range)) => Ok(Keys::InTurn(range)),
+        (KeyDistribution::Random, Some(range)) => Ok(Keys::AtRandom(range)),
+        (_, None) => Err(wrong("--key-distribution: say how many keys with --record-key-range")),
+        (KeyDistribution::None, Some(_)) => {
+            Err(wrong("--record-key-range: say how with --key-distribution range or random"))
+        }
+    }
+}
+
 fn payloads(args: &PerfArgs) -> io::Result<Payloads> {
+    if args.payload_monotonic {
+        return Ok(Payloads::Monotonic);
+    }
     match &args.payload_file {
         Some(file) => Payloads::from_file(file, &super::unescape(&args.payload_delimiter)),
         None => {
@@ -193,12 +253,35 @@ fn metrics(producer: &Producer) -> String {
     perf::metrics_table(&producer.metrics())
 }
 
-fn write_json(path: &PathBuf, json: &str) -> io::Result<()> {
+fn write_json(path: &Path, json: &str) -> io::Result<()> {
     if path.as_os_str() == "-" {
         print!("{json}");
         return Ok(());
     }
-    std::fs::write(path, json)
+    write_file(path, json)
+}
+
+fn write_page(
+    path: &Path,
+    outcome: &perf::Outcome,
+    producer: &Producer,
+    began: Duration,
+) -> io::Result<()> {
+    let command: Vec<String> = std::env::args().collect();
+    let page = perf::page::page(
+        outcome,
+        &perf::page::Context {
+            command: &command,
+            began: &humantime::format_rfc3339_seconds(UNIX_EPOCH + began).to_string(),
+            settings: &producer.settings().effective(),
+            nodes: &producer.metrics().nodes,
+        },
+    );
+    write_file(path, &page)
+}
+
+fn write_file(path: &Path, text: &str) -> io::Result<()> {
+    std::fs::write(path, text)
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 

@@ -4,19 +4,23 @@
 //! order, looks at their verdicts now and then, and takes the instant of each acknowledgement from
 //! the verdict, where the sender's thread wrote it: looking late distorts nothing.
 //!
-//! Reading order: payload -> schedule -> stats -> outstanding -> worker -> report -> progress ->
-//! run.
+//! Reading order: payload -> keys -> schedule -> stats -> outstanding -> worker -> report -> progress ->
+//! timeline -> run -> page.
 #![forbid(unsafe_code)]
 
+mod keys;
 mod outstanding;
+pub mod page;
 mod payload;
 mod progress;
 mod report;
 mod run;
 mod schedule;
 mod stats;
+mod timeline;
 mod worker;
 
+pub use keys::Keys;
 pub use payload::Payloads;
 pub(crate) use report::metrics_table;
 pub use report::{Outcome, ProducerFigures};

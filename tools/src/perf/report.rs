@@ -11,6 +11,7 @@ use std::time::Duration;
 use kuring::Metrics;
 
 use super::stats::{Collector, Stats};
+use super::timeline::Point;
 use crate::cpu::CpuTime;
 
 /// What the producer says about itself at the end.
@@ -41,6 +42,8 @@ pub struct Outcome {
     /// The most memory that the process ever had, a built-in broker's included.
     pub(super) peak_rss_bytes: u64,
     pub(super) figures: ProducerFigures,
+    /// How it went over time; empty unless that was asked for.
+    pub(super) points: Vec<Point>,
     /// Why sending stopped before its end.
     pub(super) stopped_by: Option<String>,
 }
@@ -153,7 +156,7 @@ impl Outcome {
         self.stats.all.count + self.failed()
     }
 
-    fn cpu_nanos_per_record(&self) -> f64 {
+    pub(super) fn cpu_nanos_per_record(&self) -> f64 {
         self.cpu.total().as_secs_f64() * 1e9 / self.records().max(1) as f64
     }
 

@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 
 use kuring::Producer;
 
+use super::keys::{KeySource, Keys};
 use super::outstanding::Outstanding;
 use super::payload::Payloads;
 use super::progress::{Goal, Progress};
 use super::report::{Outcome, ProducerFigures};
 use super::schedule::Schedule;
-use super::stats::Stats;
+use super::stats::{Collector, Stats};
+use super::timeline::{Point, Timeline};
 use super::worker::{End, RoundRobin, Sent, SteadyFrom, Worker, lock};
 use crate::allocations;
 use crate::clock::now;
@@ -38,6 +40,8 @@ pub struct Run<'a> {
     pub topic: &'a str,
     /// What they carry.
     pub payloads: Payloads,
+    /// And under which keys.
+    pub keys: Keys,
     /// How many; `None` means for `duration`.
     pub records: Option<u64>,
     /// For how long, unless `records` says when it ends.
@@ -56,6 +60,8 @@ pub struct Run<'a> {
     pub seed: u64,
     /// Whether to report while running.
     pub progress: bool,
+    /// Whether to keep how the run goes over time.
+    pub timeline: bool,
     /// The built-in broker, whose CPU time is not the client's.
     pub sink: Option<&'a SinkHandle>,
 }
@@ -86,7 +92,7 @@ pub fn run(run: &Run<'_>) -> io::Result<Outcome> {
         workers.push(spawn(worker, value_bytes, run.producer, finished.clone())?);
     }
     drop(finished);
-    report_until_finished(run, &all_stats, start, &is_finished);
+    let points = report_until_finished(run, &all_stats, start, &is_finished);
     let mut sent = Vec::new();
     for worker in workers {
         sent.push(worker.join().map_err(|_| io::Error::other("a sending thread panicked"))?);
@@ -105,6 +111,7 @@ pub fn run(run: &Run<'_>) -> io::Result<Outcome> {
         allocations_steady: sent.iter().filter_map(|it| it.allocations).max().unwrap_or(0),
         peak_rss_bytes: crate::cpu::peak_rss_bytes(),
         figures: figures(run.producer),
+        points,
         stopped_by: stopped_by.map(ToString::to_string),
     })
 }
@@ -127,7 +134,8 @@ fn worker(run: &Run<'_>, index: u64, start: Instant, stats: Arc<Mutex<Stats>>) -
     };
     Worker {
         topic: run.producer.topic(run.topic),
-        values: run.payloads.source(run.seed.wrapping_add(index)),
+        values: run.payloads.source(index, run.threads, run.seed),
+        keys: KeySource::new(run.keys, index, run.threads, run.seed.wrapping_add(index)),
         round_robin: None,
         end: records.map_or(End::At(start + run.duration), End::Records),
         schedule: run.throughput.map(|rate| Schedule::new(start, rate)),
@@ -164,34 +172,67 @@ fn spawn(
     })
 }
 
-/// Returns when every sending thread has ended.
+/// Returns when every sending thread has ended; how it went over time, if that was asked for.
 fn report_until_finished(
     run: &Run<'_>,
     all_stats: &[Arc<Mutex<Stats>>],
     start: Instant,
     is_finished: &Receiver<()>,
-) {
+) -> Vec<Point> {
     let goal = run.records.map_or(Goal::Time(run.duration), Goal::Records);
     let progress = Progress::new(run.progress, goal, run.reporting_interval);
-    let mut since = start;
+    let mut timeline = run.timeline.then(Timeline::new);
+    let mut told = Collector::new();
+    let mut told_at = start;
+    let mut failed_before = 0;
     let mut is_steady = run.warmup_records == 0;
-    while is_finished.recv_timeout(progress.every()) == Err(RecvTimeoutError::Timeout) {
-        let mut window = super::stats::Collector::new();
-        let mut settled = 0;
-        for stats in all_stats {
-            let mut stats = lock(stats);
-            window.merge(&stats.window);
-            stats.window.reset();
-            settled += stats.all.count + stats.failed();
+    loop {
+        let until_report = (told_at + progress.every()).saturating_duration_since(now());
+        let wait = timeline.as_ref().map_or(until_report, |it| it.stretch().min(until_report));
+        let has_ended = is_finished.recv_timeout(wait) != Err(RecvTimeoutError::Timeout);
+        let window = take_windows(all_stats);
+        let at = now();
+        if let Some(timeline) = &mut timeline {
+            timeline.end_stretch(at - start, &window.counts, window.failed - failed_before);
+            failed_before = window.failed;
         }
-        progress.report(&window, settled, start, since);
-        if !is_steady && settled >= run.warmup_records {
+        if has_ended {
+            break;
+        }
+        told.merge(&window.counts);
+        if at >= told_at + progress.every() {
+            progress.report(&told, window.settled, start, told_at);
+            told.reset();
+            told_at = at;
+        }
+        if !is_steady && window.settled >= run.warmup_records {
             is_steady = true;
             println!("The warm-up is over, the steady state begins.");
         }
-        since = now();
     }
     progress.finish();
+    timeline.map(Timeline::into_points).unwrap_or_default()
+}
+
+/// What all sending threads counted since it was last asked.
+struct Window {
+    counts: Collector,
+    /// Records with a verdict, since the start.
+    settled: u64,
+    /// Those of them that failed.
+    failed: u64,
+}
+
+fn take_windows(all_stats: &[Arc<Mutex<Stats>>]) -> Window {
+    let mut window = Window { counts: Collector::new(), settled: 0, failed: 0 };
+    for stats in all_stats {
+        let mut stats = lock(stats);
+        window.counts.merge(&stats.window);
+        stats.window.reset();
+        window.settled += stats.all.count + stats.failed();
+        window.failed += stats.failed();
+    }
+    window
 }
 
 fn client_cpu(sink: Option<&SinkHandle>) -> CpuTime {

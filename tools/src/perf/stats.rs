@@ -66,6 +66,11 @@ impl Collector {
         Duration::from_nanos(self.latencies.value_at_quantile(quantile).min(self.nanos_max))
     }
 
+    /// How many latencies shaped the quantiles.
+    pub(super) fn latencies_counted(&self) -> u64 {
+        self.latencies.len()
+    }
+
     pub(super) fn longest(&self) -> Duration {
         Duration::from_nanos(self.nanos_max)
     }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use kuring::{Record, SendError, Topic};
 
+use super::keys::KeySource;
 use super::outstanding::{CHUNK_RECORDS, Chunk, Outstanding};
 use super::payload::Source;
 use super::schedule::Schedule;
@@ -33,6 +34,7 @@ pub(super) enum SteadyFrom {
 pub(super) struct Worker {
     pub(super) topic: Topic,
     pub(super) values: Source,
+    pub(super) keys: KeySource,
     /// The partitions that the records go round; None leaves the choice to the producer.
     pub(super) round_robin: Option<RoundRobin>,
     pub(super) end: End,
@@ -171,6 +173,9 @@ impl Worker {
         let is_uniform = self.values.is_uniform();
         let value = self.values.next();
         let mut record = Record::new().value(value);
+        if let Some(key) = self.keys.next() {
+            record = record.key(key);
+        }
         if let Some(round_robin) = &mut self.round_robin {
             record = record.partition(round_robin.next());
         }
