@@ -4,7 +4,9 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use kuring_tools::commands::{completions, config, doctor, perf, produce, sink, sink_blast};
+use kuring_tools::commands::{
+    completions, config, doctor, perf, produce, sink, sink_blast, verifiable_producer,
+};
 use tracing_subscriber::EnvFilter;
 
 /// Tools for Kafka producers.
@@ -26,6 +28,7 @@ enum Command {
     Sink(sink::SinkArgs),
     #[command(hide = true)]
     SinkBlast(sink_blast::SinkBlastArgs),
+    VerifiableProducer(verifiable_producer::VerifiableProducerArgs),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Produce(args) => produce::run(&args),
         Command::Sink(args) => sink::run(args),
         Command::SinkBlast(args) => sink_blast::run(&args),
+        Command::VerifiableProducer(args) => verifiable_producer::run(&args),
     };
     ended.unwrap_or_else(|error| {
         eprintln!("kuring: {error}");

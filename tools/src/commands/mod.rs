@@ -9,6 +9,7 @@ pub mod perf;
 pub mod produce;
 pub mod sink;
 pub mod sink_blast;
+pub mod verifiable_producer;
 
 use std::time::Duration;
 
