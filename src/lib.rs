@@ -37,8 +37,8 @@
 //! and [poll](Producer::poll_deliveries) numbers and verdicts. Who wants callbacks has a closure
 //! for a record ([`send_with`](Topic::send_with)), or one handler for all that are submitted
 //! ([`delivery_handler`](ConfigBuilder::delivery_handler)). An [`Interceptor`] sees every record
-//! and every verdict. A [`TypedTopic`] takes keys and values that are not bytes yet. Services with one thread run the
-//! producer inside their own loop: [`Embedded`].
+//! and every verdict. A [`TypedTopic`] takes keys and values that are not bytes yet. Services with
+//! one thread run the producer inside their own loop: [`Embedded`].
 //!
 //! Tests of a service need no Kafka: the feature `testing` has a cluster of brokers in the process
 //! itself, which keeps records, can be told to fail, and lists what arrived (`kuring::testing`).
