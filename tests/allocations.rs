@@ -23,8 +23,8 @@ use std::time::Duration;
 use kafka_protocol::messages::ApiKey;
 use kuring::serializer::{Long, SerializeError, Serializer, Target, Text};
 use kuring::{
-    Completion, ConfigBuilder, Delivery, DeliveryReport, DriverChoice, HeaderList, Interceptor,
-    Metrics, OnSendError, Outgoing, Producer, Record, Topic, TypedRecord, TypedTopic,
+    Completion, Compression, ConfigBuilder, Delivery, DeliveryReport, DriverChoice, HeaderList,
+    Interceptor, Metrics, OnSendError, Outgoing, Producer, Record, Topic, TypedRecord, TypedTopic,
 };
 
 use counting::{calls, count_this_thread};
@@ -356,7 +356,7 @@ impl Flooded {
         }
     }
 
-    /// Waits until nothing is under way. Allocates nothing.
+    /// Waits until nothing is under way.
     fn settle(&self) {
         let metrics = || self.producer.metrics();
         until("all memory", || metrics().buffer_available_bytes == metrics().buffer_total_bytes);
@@ -392,8 +392,9 @@ fn measured(
     let before = flooded.totals();
     let calls_before = calls();
     manner(&flooded, RECORDS, &mut taken, &mut window);
-    flooded.settle();
+    // Before the look at the metrics, which take memory for what they tell.
     let calls = calls() - calls_before;
+    flooded.settle();
     let after = flooded.totals();
     assert_eq!(after.acknowledged - before.acknowledged, RECORDS);
     assert_eq!(flooded.broker.count(ApiKey::Produce), 0, "the broker keeps nothing");
@@ -426,6 +427,33 @@ fn takes_nothing_each(
     });
 }
 
+/// Compressing takes nothing per batch, neither where records are sent nor on the shard: chunks, and
+/// the memory for what comes out, are kept.
+fn compressing_takes_nothing(driver: DriverChoice) {
+    bounded(Duration::from_secs(300), move || {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let flooded = Flooded::new(driver, with_lz4);
+        let (mut taken, mut window) = (Vec::new(), VecDeque::with_capacity(WINDOW));
+        for _ in 0..3 {
+            sent_and_dropped(&flooded, WARM_UP, &mut taken, &mut window);
+            flooded.settle();
+        }
+        let (before, calls_before) = (flooded.totals(), calls());
+        sent_and_dropped(&flooded, RECORDS, &mut taken, &mut window);
+        let calls = calls() - calls_before;
+        flooded.settle();
+        let after = flooded.totals();
+        let batches = after.compressed_batches - before.compressed_batches;
+        assert!(batches > 100, "{batches} batches");
+        // As many chunks as are ever in use at once, and lists, may still grow.
+        assert!(calls <= 20 && calls as u64 * 10 < batches, "{calls} calls, {batches} batches");
+    });
+}
+
+fn with_lz4(builder: ConfigBuilder) -> ConfigBuilder {
+    builder.compression(Compression::LZ4)
+}
+
 macro_rules! takes_nothing {
     ($module:ident $driver:ident) => {
         mod $module {
@@ -454,6 +482,11 @@ macro_rules! takes_nothing {
             #[test]
             fn submitting_and_polling_takes_nothing() {
                 crate::takes_nothing(DRIVER, crate::submitted);
+            }
+
+            #[test]
+            fn compressing_takes_nothing_per_batch() {
+                crate::compressing_takes_nothing(DRIVER);
             }
 
             #[test]
