@@ -58,6 +58,16 @@ pub enum SendError {
         /// What the broker last said about the topic.
         cause: Option<ErrorCode>,
     },
+    /// No bootstrap server had an address within `bootstrap.resolve.timeout.ms`. Check the names
+    /// and the resolver, then make another producer: this one does not try again (RBT-7).
+    #[error(
+        "no address for any of {servers} (bootstrap.resolve.timeout.ms): check the names and \
+             the resolver, then make another producer"
+    )]
+    Unresolved {
+        /// The servers.
+        servers: Arc<str>,
+    },
     /// The brokers refuse the topic's name. Use letters, digits, dot, underscore, hyphen, at most
     /// 249 bytes.
     #[error("topic {topic:?}: the brokers refuse this name")]
@@ -185,6 +195,7 @@ impl SendError {
             | Self::InvalidField { .. }
             | Self::NoSuchPartition { .. }
             | Self::Unknown { .. }
+            | Self::Unresolved { .. }
             | Self::InvalidTopic { .. }
             | Self::Denied { .. }
             | Self::Intercepted { .. }
@@ -201,6 +212,7 @@ impl SendError {
             Self::InvalidField { .. } => "invalid-field",
             Self::NoSuchPartition { .. } => "no-such-partition",
             Self::Unknown { .. } => "unknown-topic-or-partition",
+            Self::Unresolved { .. } => "unresolved",
             Self::InvalidTopic { .. } => "invalid-topic",
             Self::Denied { .. } => "denied",
             Self::Intercepted { .. } => "intercepted",

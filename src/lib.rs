@@ -220,8 +220,8 @@ mod topic;
 mod typed;
 
 pub use callback::DeliveryReport;
-pub use config::{Acks, Affinity, Compression, ConfigBuilder, ConfigError, DriverChoice};
-pub use config::{RecordingLevel, Settings, ZeroCopy};
+pub use config::{Acks, Affinity, AllocationStrategy, Compression, ConfigBuilder, ConfigError};
+pub use config::{DnsLookup, DriverChoice, RecordingLevel, Settings, ZeroCopy};
 pub use delivery::Delivery;
 pub use delivery::completion::{Completion, Deliveries};
 pub use driver::probe::OpenError;

@@ -4,7 +4,7 @@
 mod purge;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::AcqRel;
@@ -16,7 +16,7 @@ use crate::accumulator::packing::Packing;
 use crate::accumulator::{Accumulator, BATCH_BYTES_MAX};
 use crate::callback::{Callbacks, Caller, Hooks};
 use crate::clock;
-use crate::config::{self, ConfigBuilder, ConfigError, Settings};
+use crate::config::{self, ConfigBuilder, ConfigError, DnsLookup, HostPort, Settings};
 use crate::delivery::Delivery;
 use crate::delivery::completion::{Completion, Completions, Deliveries};
 use crate::driver::dns;
@@ -633,14 +633,25 @@ impl Drop for Inner {
 /// Host, port and addresses of each bootstrap server.
 pub(crate) type Bootstrap = Vec<(Arc<str>, u16, Vec<SocketAddr>)>;
 
-/// CFG-6: at least one of the servers has an address.
+/// CFG-6: at least one of the servers has an address, unless there is time for that later.
 pub(crate) fn resolve_bootstrap(settings: &Settings) -> Result<Bootstrap, StartError> {
+    let name = |server: &HostPort| (Arc::from(server.host.as_str()), server.port);
+    if !settings.bootstrap_resolve_timeout.is_zero() {
+        let servers = settings.bootstrap_servers.iter().map(name);
+        return Ok(servers.map(|(host, port)| (host, port, Vec::new())).collect());
+    }
     let mut failed = None;
     let mut bootstrap = Vec::new();
     for server in &settings.bootstrap_servers {
         match dns::resolve_now(&server.host, server.port) {
+            Ok(addresses)
+                if settings.dns_lookup == DnsLookup::ResolveCanonicalBootstrapServersOnly =>
+            {
+                canonical(&mut bootstrap, &addresses, dns::canonical_name);
+            }
             Ok(addresses) => {
-                bootstrap.push((Arc::from(server.host.as_str()), server.port, addresses));
+                let (host, port) = name(server);
+                bootstrap.push((host, port, addresses));
             }
             Err(error) => {
                 tracing::warn!(%server, %error, "bootstrap server has no address");
@@ -655,6 +666,19 @@ pub(crate) fn resolve_bootstrap(settings: &Settings) -> Result<Bootstrap, StartE
             Err(StartError::Unresolved { servers, error })
         }
         _ => Ok(bootstrap),
+    }
+}
+
+/// A server for each name that the addresses resolve back to.
+fn canonical(bootstrap: &mut Bootstrap, addresses: &[SocketAddr], name: impl Fn(IpAddr) -> String) {
+    for address in addresses {
+        let (host, port) = (name(address.ip()), address.port());
+        let known = bootstrap.iter_mut().find(|(known, at, _)| **known == *host && *at == port);
+        match known {
+            Some((_, _, addresses)) if addresses.contains(address) => {}
+            Some((_, _, addresses)) => addresses.push(*address),
+            None => bootstrap.push((host.into(), port, vec![*address])),
+        }
     }
 }
 
@@ -677,4 +701,24 @@ fn make_shards(settings: &Settings, count: usize) -> Result<Arc<[Arc<Shared>]>, 
         made.map(|made| Shared::new(made, windows)).map_err(StartError::Memory)
     };
     (0..count).map(shard).collect::<Result<Vec<_>, _>>().map(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bootstrap_server_is_made_of_each_name_that_addresses_resolve_back_to() {
+        let addresses = ["10.0.0.1:9092", "10.0.0.2:9092", "10.0.0.3:9092", "10.0.0.1:9092"];
+        let addresses = addresses.map(|address| address.parse().unwrap());
+        let name = |address: IpAddr| match address.to_string().as_str() {
+            "10.0.0.3" => "b".to_owned(),
+            _ => "a".to_owned(),
+        };
+        let mut bootstrap = Bootstrap::new();
+        canonical(&mut bootstrap, &addresses, name);
+        let of_a = vec![addresses[0], addresses[1]];
+        let expected = [("a".into(), 9092, of_a), ("b".into(), 9092, vec![addresses[2]])];
+        assert_eq!(bootstrap, expected);
+    }
 }

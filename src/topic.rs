@@ -569,6 +569,9 @@ impl Topic {
         if self.producer.is_closed() {
             return self.closed();
         }
+        if self.producer.cluster.is_unresolved() {
+            return Blocked::Rejected(self.unresolved());
+        }
         Blocked::Metadata { partition: None }
     }
 
@@ -585,6 +588,13 @@ impl Topic {
     fn seen<T: Tag>(&self) -> Result<(), Blocked> {
         let unseen = !T::SEEN && self.producer.callbacks.has_interceptors();
         if unseen { Err(Blocked::Intercepted) } else { Ok(()) }
+    }
+
+    /// RBT-7.
+    #[cold]
+    fn unresolved(&self) -> SendError {
+        let servers = self.producer.settings.bootstrap_servers.iter().map(ToString::to_string);
+        SendError::Unresolved { servers: servers.collect::<Vec<_>>().join(",").into() }
     }
 
     #[cold]
@@ -699,6 +709,9 @@ impl<'a> MetadataWait<'a> {
         }
         if cluster.is_closed() {
             return Poll::Ready(Err(SendError::Closed { possibly_written: false }));
+        }
+        if cluster.is_unresolved() {
+            return Poll::Ready(Err(self.topic.unresolved()));
         }
         if let Some(error) = self.topic.refusal() {
             return Poll::Ready(Err(error));

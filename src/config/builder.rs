@@ -14,7 +14,10 @@ use super::error::ConfigError;
 use super::keys::{self, Lookup};
 use super::origin::{Origin, Origins};
 use super::properties::FileProperty;
-use super::settings::{Acks, DriverChoice, MetadataRecovery, RecordingLevel, Settings, ZeroCopy};
+use super::settings::{
+    Acks, AllocationStrategy, DnsLookup, DriverChoice, MetadataRecovery, RecordingLevel, Settings,
+    ZeroCopy,
+};
 use super::{properties, validate, value};
 use crate::callback::Hooks;
 use crate::partitioner::{Partitioner, PartitionerClass, Partitioners};
@@ -24,6 +27,9 @@ use crate::protocol::compression::Compression;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Chosen {
     pub(super) bootstrap_servers: Option<String>,
+    pub(super) bootstrap_resolve_timeout: Option<Duration>,
+    pub(super) dns_lookup: Option<DnsLookup>,
+    pub(super) allocation_strategy: Option<AllocationStrategy>,
     pub(super) client_id: Option<String>,
     pub(super) acks: Option<Acks>,
     pub(super) idempotence: Option<bool>,
@@ -111,6 +117,27 @@ impl ConfigBuilder {
     pub fn bootstrap_servers(mut self, servers: impl Into<String>) -> Self {
         self.chosen.bootstrap_servers = Some(servers.into());
         self.set("bootstrap.servers")
+    }
+
+    /// Resolves the bootstrap servers' names in the background instead of in the call that starts
+    /// the producer; if none has an address after so long, every call fails for good
+    /// (`bootstrap.resolve.timeout.ms`; default zero: in that call).
+    pub fn bootstrap_resolve_timeout(mut self, longest: Duration) -> Self {
+        self.chosen.bootstrap_resolve_timeout = Some(longest);
+        self.set("bootstrap.resolve.timeout.ms")
+    }
+
+    /// How host names become addresses (`client.dns.lookup`; default
+    /// [`DnsLookup::UseAllDnsIps`]).
+    pub fn dns_lookup(mut self, lookup: DnsLookup) -> Self {
+        self.chosen.dns_lookup = Some(lookup);
+        self.set("client.dns.lookup")
+    }
+
+    /// Accepted; both ways are the same here (`buffer.memory.allocation.strategy`).
+    pub fn allocation_strategy(mut self, strategy: AllocationStrategy) -> Self {
+        self.chosen.allocation_strategy = Some(strategy);
+        self.set("buffer.memory.allocation.strategy")
     }
 
     /// The name in every request header, at most 32,767 bytes (`client.id`; default
@@ -537,6 +564,10 @@ impl Chosen {
         match name {
             "bootstrap.servers" => self.bootstrap_servers = Some(text.to_owned()),
             "client.id" => self.client_id = Some(value::client_id(value::trim(text).to_owned())?),
+            "client.dns.lookup" => self.dns_lookup = Some(value::dns_lookup(text)?),
+            "buffer.memory.allocation.strategy" => {
+                self.allocation_strategy = Some(value::allocation(text)?);
+            }
             "acks" => self.acks = Some(value::acks(text)?),
             "enable.idempotence" => {
                 self.idempotence = Some(value::boolean("enable.idempotence", text)?);
@@ -592,6 +623,9 @@ impl Chosen {
             return Ok(());
         }
         let (spec, field) = match name {
+            "bootstrap.resolve.timeout.ms" => {
+                (value::BOOTSTRAP_RESOLVE, &mut self.bootstrap_resolve_timeout)
+            }
             "linger.ms" => (value::LINGER, &mut self.linger),
             "max.block.ms" => (value::MAX_BLOCK, &mut self.max_block),
             "delivery.timeout.ms" => (value::DELIVERY_TIMEOUT, &mut self.delivery_timeout),

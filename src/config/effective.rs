@@ -82,7 +82,7 @@ impl Settings {
     /// came from; in alphabetical order. Allocates.
     #[must_use]
     pub fn effective(&self) -> Vec<Setting> {
-        let mut names: Vec<_> = SUPPORTED.iter().chain(&OURS).copied().collect();
+        let mut names: Vec<_> = SUPPORTED.iter().chain(OURS).copied().collect();
         names.sort_unstable();
         let described = |name| every_property().find(|property| property.name == name);
         let setting = |name| {
@@ -111,6 +111,8 @@ impl Settings {
                 servers.collect::<Vec<_>>().join(",")
             }
             "buffer.memory" => self.buffer_memory.to_string(),
+            "buffer.memory.allocation.strategy" => self.allocation_strategy.to_string(),
+            "client.dns.lookup" => self.dns_lookup.to_string(),
             "client.id" => self.client_id.clone(),
             "client.rack" => return self.client_rack.as_deref().map(str::to_owned),
             "compression.gzip.level" => self.codec_levels[0].to_string(),
@@ -162,6 +164,7 @@ impl Settings {
 
     fn duration_of(&self, name: &str) -> Option<Duration> {
         Some(match name {
+            "bootstrap.resolve.timeout.ms" => self.bootstrap_resolve_timeout,
             "delivery.timeout.ms" => self.delivery_timeout,
             "kuring.reserve.max.ms" => self.reserve_max,
             "linger.ms" => self.linger,

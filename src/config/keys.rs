@@ -57,7 +57,7 @@ pub(super) enum Lookup {
 
 /// The name of a property that the builder takes.
 pub(super) fn supported(name: &str) -> Option<&'static str> {
-    SUPPORTED.iter().chain(&OURS).copied().find(|known| *known == name)
+    SUPPORTED.iter().chain(OURS).copied().find(|known| *known == name)
 }
 
 /// What a property is called, and what happens to it.
@@ -83,7 +83,7 @@ pub(super) fn lookup(name: &str) -> Lookup {
 pub(super) fn every_name() -> impl Iterator<Item = &'static str> {
     let not_yet = NOT_YET.iter().map(|key| key.name).chain(["transactional.id"]);
     let jvm_only = JVM_ONLY.iter().map(|(name, _)| *name);
-    SUPPORTED.into_iter().chain(OURS).chain(not_yet).chain(jvm_only)
+    SUPPORTED.iter().chain(OURS).copied().chain(not_yet).chain(jvm_only)
 }
 
 /// The head of the family that a name belongs to: mostly itself.
@@ -147,11 +147,14 @@ const fn secret(name: &'static str) -> NotYet {
 }
 
 /// Kafka's properties that the builder takes.
-pub(super) const SUPPORTED: [&str; 39] = [
+pub(super) const SUPPORTED: &[&str] = &[
     "acks",
     "batch.size",
+    "bootstrap.resolve.timeout.ms",
     "bootstrap.servers",
     "buffer.memory",
+    "buffer.memory.allocation.strategy",
+    "client.dns.lookup",
     "client.id",
     "client.rack",
     "compression.gzip.level",
@@ -190,7 +193,7 @@ pub(super) const SUPPORTED: [&str; 39] = [
 ];
 
 /// Our own properties.
-pub(super) const OURS: [&str; 7] = [
+pub(super) const OURS: &[&str] = &[
     "kuring.affinity",
     "kuring.driver",
     "kuring.reserve.max.ms",
@@ -201,10 +204,7 @@ pub(super) const OURS: [&str; 7] = [
 ];
 
 /// Kafka's properties that this version does not carry out, but for `transactional.id`.
-static NOT_YET: [NotYet; 50] = [
-    number("bootstrap.resolve.timeout.ms", "0"),
-    text("buffer.memory.allocation.strategy", "full"),
-    text("client.dns.lookup", "use_all_dns_ips"),
+static NOT_YET: &[NotYet] = &[
     list("config.providers", ""),
     NotYet { harmless: Some("false"), ..word("enable.metrics.push", "true") },
     NotYet { harmless: Some("false"), ..word("metadata.cluster.check.enable", "true") },
@@ -266,7 +266,7 @@ const BROKER: &str = "nothing takes its place: only brokers check tokens";
 
 /// Kafka's properties that only mean something in a JVM, or not on a producer's side, each with
 /// what takes its place.
-static JVM_ONLY: [(&str, &str); 30] = [
+static JVM_ONLY: &[(&str, &str)] = &[
     ("interceptor.classes", INTERCEPTORS),
     ("key.serializer", BYTES),
     ("metric.reporters", METRICS),
@@ -317,7 +317,8 @@ mod tests {
     #[test]
     fn every_one_of_kafka_s_120_properties_is_in_the_table_once() {
         let names: BTreeSet<&str> = SUPPORTED
-            .into_iter()
+            .iter()
+            .copied()
             .chain(NOT_YET.iter().map(|key| key.name))
             .chain(JVM_ONLY.iter().map(|(name, _)| *name))
             .chain(["transactional.id"])
@@ -328,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_default_of_what_is_not_supported_yet_is_accepted() {
-        for key in &NOT_YET {
+        for key in NOT_YET {
             assert_eq!(refusal(key.name, key.default), None, "{}", key.name);
             assert_eq!(refusal(key.name, &format!(" {}\t", key.default)), None, "{}", key.name);
             assert!(refusal(key.name, "something else").is_some(), "{}", key.name);

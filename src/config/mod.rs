@@ -50,5 +50,6 @@ pub use machine::Machine;
 pub use origin::Origin;
 pub use properties::FileProperty;
 pub use settings::{
-    Acks, Backoff, DriverChoice, FOREVER, MetadataRecovery, RecordingLevel, Settings, ZeroCopy,
+    Acks, AllocationStrategy, Backoff, DnsLookup, DriverChoice, FOREVER, MetadataRecovery,
+    RecordingLevel, Settings, ZeroCopy,
 };

@@ -76,6 +76,52 @@ pub enum MetadataRecovery {
     Rebootstrap,
 }
 
+/// How host names become addresses (`client.dns.lookup`). Brokers' names always mean all of their
+/// addresses, tried in turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DnsLookup {
+    /// `use_all_dns_ips`: a bootstrap server is tried at all of its addresses in turn. The default.
+    #[default]
+    UseAllDnsIps,
+    /// `resolve_canonical_bootstrap_servers_only`: at the start each address of a bootstrap server
+    /// is resolved back, and every name that comes out is a bootstrap server of its own.
+    ResolveCanonicalBootstrapServersOnly,
+}
+
+impl fmt::Display for DnsLookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UseAllDnsIps => "use_all_dns_ips",
+            Self::ResolveCanonicalBootstrapServersOnly => {
+                "resolve_canonical_bootstrap_servers_only"
+            }
+        })
+    }
+}
+
+/// How a batch gets its memory in the Java producer (`buffer.memory.allocation.strategy`). Here
+/// both mean the same: a batch has a place in the arena, whose pages the kernel gives out as they
+/// are first written to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AllocationStrategy {
+    /// `full`. The default.
+    #[default]
+    Full,
+    /// `incremental`.
+    Incremental,
+}
+
+impl fmt::Display for AllocationStrategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "full",
+            Self::Incremental => "incremental",
+        })
+    }
+}
+
 /// Which driver moves the bytes (`kuring.driver`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -150,6 +196,14 @@ impl fmt::Display for RecordingLevel {
 pub struct Settings {
     /// Where the cluster is first looked for; at least one, no duplicates (`bootstrap.servers`).
     pub bootstrap_servers: Vec<HostPort>,
+    /// For how long the bootstrap servers' names are resolved in the background before every call
+    /// fails; zero resolves them in the call that starts the producer
+    /// (`bootstrap.resolve.timeout.ms`; default 0).
+    pub bootstrap_resolve_timeout: Duration,
+    /// How host names become addresses (`client.dns.lookup`; default all of each).
+    pub dns_lookup: DnsLookup,
+    /// Accepted; both ways are the same here (`buffer.memory.allocation.strategy`; default full).
+    pub allocation_strategy: AllocationStrategy,
     /// The name in every request header; `producer-<n>` when it was not set, with n counting from
     /// 1 in this process. At most 32,767 bytes (`client.id`).
     pub client_id: String,

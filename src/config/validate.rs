@@ -47,6 +47,10 @@ pub(super) fn settings(chosen: &Chosen) -> Result<Settings, ConfigError> {
     };
     let settings = Settings {
         bootstrap_servers,
+        bootstrap_resolve_timeout: value::BOOTSTRAP_RESOLVE
+            .checked(chosen.bootstrap_resolve_timeout)?,
+        dns_lookup: chosen.dns_lookup.unwrap_or_default(),
+        allocation_strategy: chosen.allocation_strategy.unwrap_or_default(),
         // Checked here and named last, so that a refused configuration uses up no number.
         client_id: value::client_id(chosen.client_id.clone().unwrap_or_default())?,
         acks,

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use super::cpus::CPU_COUNT_MAX;
 use super::error::ConfigError;
-use super::settings::{Acks, DriverChoice, FOREVER, MetadataRecovery, RecordingLevel, ZeroCopy};
+use super::settings::{
+    Acks, AllocationStrategy, DnsLookup, DriverChoice, FOREVER, MetadataRecovery, RecordingLevel,
+    ZeroCopy,
+};
 use crate::partitioner::PartitionerClass;
 use crate::protocol::compression::Compression;
 
@@ -138,6 +141,7 @@ pub(super) const METADATA_IDLE: Millis =
     Millis { min: 5_000, ..long_ms("metadata.max.idle.ms", 300_000) };
 pub(super) const REBOOTSTRAP: Millis = long_ms("metadata.recovery.rebootstrap.trigger.ms", 300_000);
 pub(super) const AVAILABILITY_TIMEOUT: Millis = long_ms("partitioner.availability.timeout.ms", 0);
+pub(super) const BOOTSTRAP_RESOLVE: Millis = long_ms("bootstrap.resolve.timeout.ms", 0);
 pub(super) const RESERVE_MAX: Millis = int_ms("kuring.reserve.max.ms", 10);
 pub(super) const METRICS_WINDOW: Millis = long_ms("metrics.sample.window.ms", 30_000);
 pub(super) const CONNECTION_IDLE: Millis = long_ms("connections.max.idle.ms", 540_000);
@@ -218,6 +222,30 @@ pub(super) fn recording_level(text: &str) -> Result<RecordingLevel, ConfigError>
             let accepted = "INFO, DEBUG, TRACE or OFF, in upper case";
             Err(refused("metrics.recording.level", text, accepted))
         }
+    }
+}
+
+/// `client.dns.lookup`, exactly as Java takes it.
+pub(super) fn dns_lookup(text: &str) -> Result<DnsLookup, ConfigError> {
+    match trim(text) {
+        "use_all_dns_ips" => Ok(DnsLookup::UseAllDnsIps),
+        "resolve_canonical_bootstrap_servers_only" => {
+            Ok(DnsLookup::ResolveCanonicalBootstrapServersOnly)
+        }
+        _ => {
+            let accepted =
+                "use_all_dns_ips or resolve_canonical_bootstrap_servers_only, in lower case";
+            Err(refused("client.dns.lookup", text, accepted))
+        }
+    }
+}
+
+/// `buffer.memory.allocation.strategy`.
+pub(super) fn allocation(text: &str) -> Result<AllocationStrategy, ConfigError> {
+    match trim(text) {
+        word if word.eq_ignore_ascii_case("full") => Ok(AllocationStrategy::Full),
+        word if word.eq_ignore_ascii_case("incremental") => Ok(AllocationStrategy::Incremental),
+        _ => Err(refused("buffer.memory.allocation.strategy", text, "full or incremental")),
     }
 }
 
@@ -394,6 +422,18 @@ mod tests {
         assert_eq!(zero_copy(" auto").ok(), Some(ZeroCopy::Auto));
         for text in ["", "on", "true", "Auto"] {
             assert!(zero_copy(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn lookups_and_strategies_have_kafka_s_words() {
+        assert_eq!(dns_lookup(" use_all_dns_ips").ok(), Some(DnsLookup::UseAllDnsIps));
+        let canonical = dns_lookup("resolve_canonical_bootstrap_servers_only").ok();
+        assert_eq!(canonical, Some(DnsLookup::ResolveCanonicalBootstrapServersOnly));
+        assert_eq!(allocation("Incremental").ok(), Some(AllocationStrategy::Incremental));
+        assert_eq!(allocation("full").ok(), Some(AllocationStrategy::Full));
+        for text in ["", "default", "USE_ALL_DNS_IPS", "half"] {
+            assert!(dns_lookup(text).is_err() && allocation(text).is_err(), "{text:?}");
         }
     }
 

@@ -126,6 +126,12 @@ pub fn resolve_now(host: &str, port: u16) -> Resolution {
     }
 }
 
+/// The name that an address resolves back to; the address as text where there is none. Blocks: for
+/// the start of a producer only.
+pub fn canonical_name(address: IpAddr) -> String {
+    dns_lookup::lookup_addr(&address).unwrap_or_else(|_| address.to_string())
+}
+
 fn work(lookups: &Receiver<Lookup>, answers: &Answers) {
     // Refused at worst; then names are resolved on the sender's core.
     unpin_current_thread();
@@ -191,6 +197,14 @@ mod tests {
         let (7, Ok(addresses)) = &answers[0] else { panic!("{answers:?}") };
         assert!(addresses.iter().all(|address| address.ip().is_loopback()));
         assert!(addresses.iter().all(|address| address.port() == 1234));
+    }
+
+    #[test]
+    fn an_address_has_a_name_or_is_its_own() {
+        let loopback = canonical_name("127.0.0.1".parse().unwrap());
+        assert!(!loopback.is_empty());
+        // TEST-NET-1: nobody has it.
+        assert_eq!(canonical_name("192.0.2.1".parse().unwrap()), "192.0.2.1");
     }
 
     #[test]

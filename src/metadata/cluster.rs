@@ -142,6 +142,8 @@ pub struct Cluster {
     /// Somebody saw that the metadata is wrong: a full request is due (MD-2).
     stale: AtomicBool,
     closed: AtomicBool,
+    /// No bootstrap server has an address, and nobody looks for one any more.
+    unresolved: AtomicBool,
 }
 
 impl Cluster {
@@ -359,6 +361,17 @@ impl Cluster {
     pub fn close(&self) {
         self.closed.store(true, Release);
         self.wake_all();
+    }
+
+    /// No bootstrap server had an address in time: waiting calls end, for good.
+    pub fn give_up_bootstrap(&self) {
+        self.unresolved.store(true, Release);
+        self.wake_all();
+    }
+
+    /// Whether there is no bootstrap server with an address, for good.
+    pub fn is_unresolved(&self) -> bool {
+        self.unresolved.load(Acquire)
     }
 
     /// Whether the producer is closed.

@@ -94,8 +94,10 @@ impl Sender {
             limited!(warn, self.events, Unreachable, now, host = %node.host,
                 "host name not resolved");
             self.back_off(index, now);
+            self.bootstrap_resolved(index, false, now);
             self.connect_failed(index, now);
         } else {
+            self.bootstrap_resolved(index, true, now);
             self.connect(index, now);
         }
     }

@@ -8,6 +8,7 @@ use super::backoff::backoff;
 use super::events::limited;
 use super::node::{Asked, Link, Node, Request};
 use super::partition::Place;
+use super::resolving::Bootstrap;
 use super::timers::{Armed, Timer};
 use super::{Action, Sender};
 use crate::clock;
@@ -113,7 +114,8 @@ impl Sender {
 
     /// Sends a metadata request, if one is due and a broker is at hand.
     pub(super) fn poll_metadata(&mut self, now: Instant) {
-        if !self.metadata.writes || self.closing.is_over() {
+        let given_up = self.bootstrap == Bootstrap::GivenUp;
+        if !self.metadata.writes || given_up || self.closing.is_over() {
             return;
         }
         if !self.metadata.asked && !self.is_update_due(now) {

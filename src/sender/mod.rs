@@ -29,6 +29,7 @@ mod purge;
 mod rebootstrap;
 mod record_errors;
 mod recovery;
+mod resolving;
 mod split;
 mod timers;
 
@@ -52,6 +53,7 @@ use node::{Entry, Node};
 use partition::{Partition, Place};
 pub use purge::PurgeOrder;
 use purge::Purging;
+use resolving::Bootstrap;
 use split::Families;
 use timers::{Timer, Timers};
 
@@ -235,6 +237,7 @@ pub struct Sender {
     snapshot: Arc<Snapshot>,
     generation: u64,
     metadata: MetadataTask,
+    bootstrap: Bootstrap,
     identity: Identity,
     /// Why no batch can be written any more.
     fatal: Option<ErrorCode>,
@@ -272,7 +275,9 @@ impl Sender {
         cluster: Arc<Cluster>,
         now: Instant,
     ) -> Self {
+        let bootstrap = Bootstrap::new(&options, now);
         let mut sender = Self {
+            bootstrap,
             accumulator,
             rings: Vec::new(),
             partitions: Vec::new(),
@@ -518,6 +523,7 @@ impl Sender {
 
     /// All timers that have passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.poll_bootstrap(now);
         // Bounded by what is set now: a deadline that is set anew comes with the next turn.
         for _ in 0..self.timers.len() {
             let Some((at, timer)) = self.timers.pop(now) else { break };
@@ -557,7 +563,7 @@ impl Sender {
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let close = self.closing.deadline();
-        [self.timers.next(), close].into_iter().flatten().min()
+        [self.timers.next(), close, self.bootstrap.deadline()].into_iter().flatten().min()
     }
 
     /// Bytes of the shard's memory that unanswered requests hold.

@@ -140,6 +140,8 @@ on_every_driver! {
     starting::after_a_warm_up_records_wait_for_nothing,
     starting::a_warm_up_waits_for_a_leader_that_is_down,
     starting::a_producer_built_before_its_broker_delivers_when_it_is_there,
+    starting::rbt_7_names_may_be_resolved_after_the_start,
+    starting::bootstrap_servers_may_go_by_the_names_of_their_addresses,
     starting::one_bootstrap_server_that_answers_is_enough,
     starting::net_10_every_address_of_a_name_is_tried,
     starting::a_lost_connection_is_made_again_when_it_is_needed,

@@ -4,10 +4,10 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use kafka_protocol::messages::ApiKey;
-use kuring::{DriverChoice, Record, SendError};
+use kuring::{DnsLookup, DriverChoice, Record, SendError, StartError, Summary, TrySendError};
 use socket2::{Domain, Socket, Type};
 
-use crate::rig::{builder, builder_for, offsets, poll_once, run, until, verdict};
+use crate::rig::{builder, builder_for, millis, offsets, poll_once, run, until, verdict};
 use crate::support::fake_broker::{FakeBroker, PATIENCE};
 
 pub(crate) fn after_a_warm_up_records_wait_for_nothing(driver: DriverChoice) {
@@ -150,4 +150,38 @@ pub(crate) fn metrics_tell_what_happened(driver: DriverChoice) {
         |name: &str| metrics.iter().find(|metric| metric.definition.name == name).unwrap().value;
     assert_eq!(named("record-send-total"), 10.0);
     assert_eq!(named("buffer-available-bytes"), named("buffer-total-bytes"));
+}
+
+pub(crate) fn rbt_7_names_may_be_resolved_after_the_start(driver: DriverChoice) {
+    let broker = FakeBroker::start(&[("t", 2)]);
+    let servers = broker.bootstrap().replace("127.0.0.1", "localhost");
+    let builder = builder_for(servers, driver).bootstrap_resolve_timeout(PATIENCE);
+    let producer = builder.build().unwrap();
+    let delivery = producer.topic("t").blocking_send(Record::new().partition(0)).unwrap();
+    assert_eq!(offsets(vec![delivery]), [0]);
+    producer.close(PATIENCE);
+
+    let refused = builder_for("nobody.invalid:9092", driver).build().unwrap_err();
+    assert!(matches!(refused, StartError::Unresolved { .. }), "{refused}");
+    let builder = builder_for("nobody.invalid:9092", driver);
+    let producer = builder.bootstrap_resolve_timeout(millis(20)).build().unwrap();
+    let topic = producer.topic("t");
+    let error = topic.blocking_send(Record::new()).unwrap_err();
+    let expected = SendError::Unresolved { servers: "nobody.invalid:9092".into() };
+    assert_eq!((&error, error.possibly_written()), (&expected, false));
+    assert_eq!(topic.try_send(Record::new()).unwrap_err(), TrySendError::Rejected(error));
+    assert_eq!(producer.blocking_partitions_for("t").unwrap_err(), expected);
+    assert_eq!(producer.blocking_warm_up(&["u"]).unwrap_err(), expected);
+    producer.blocking_flush();
+    assert_eq!(producer.close(PATIENCE), Summary::default());
+}
+
+pub(crate) fn bootstrap_servers_may_go_by_the_names_of_their_addresses(driver: DriverChoice) {
+    let broker = FakeBroker::start(&[("t", 2)]);
+    let builder = builder_for(broker.bootstrap().replace("127.0.0.1", "localhost"), driver);
+    let builder = builder.dns_lookup(DnsLookup::ResolveCanonicalBootstrapServersOnly);
+    let producer = builder.build().unwrap();
+    let delivery = producer.topic("t").blocking_send(Record::new().partition(0)).unwrap();
+    assert_eq!(offsets(vec![delivery]), [0]);
+    producer.close(PATIENCE);
 }

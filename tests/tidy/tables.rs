@@ -252,6 +252,12 @@ pub(crate) const HOMES: &[Home] = &[
         instead: "sockets belong to a driver",
     },
     Home {
+        path: "dns_lookup",
+        files: &["src/driver/dns.rs"],
+        except: &[],
+        instead: "names and addresses are `driver::dns`'s",
+    },
+    Home {
         path: "rustix::net",
         files: &["src/driver/"],
         except: &[],

@@ -62,12 +62,17 @@ fn the_defaults_are_kafka_s() {
     assert_eq!((defaults.spin, defaults.driver), (Duration::ZERO, DriverChoice::Auto));
     assert_eq!((defaults.zero_copy, defaults.sqpoll), (ZeroCopy::Off, None));
     assert_eq!(defaults.reserve_max, ms(10));
+    assert_eq!(defaults.dns_lookup, DnsLookup::UseAllDnsIps);
+    assert_eq!(defaults.bootstrap_resolve_timeout, Duration::ZERO);
     assert!(defaults.unknown_keys.is_empty() && defaults.jvm_only_keys.is_empty());
 }
 
 /// Each supported property with a value that is not its default.
 pub(in crate::config) const EVERY: &[(&str, &str)] = &[
     ("bootstrap.servers", "k1:9092, [::1]:9093"),
+    ("bootstrap.resolve.timeout.ms", "24"),
+    ("client.dns.lookup", "resolve_canonical_bootstrap_servers_only"),
+    ("buffer.memory.allocation.strategy", "incremental"),
     ("client.id", "till"),
     ("acks", "1"),
     ("enable.idempotence", "false"),
@@ -118,6 +123,9 @@ pub(in crate::config) const EVERY: &[(&str, &str)] = &[
 pub(in crate::config) fn every_setter() -> ConfigBuilder {
     ConfigBuilder::new()
         .bootstrap_servers("k1:9092,[::1]:9093")
+        .bootstrap_resolve_timeout(ms(24))
+        .dns_lookup(DnsLookup::ResolveCanonicalBootstrapServersOnly)
+        .allocation_strategy(AllocationStrategy::Incremental)
         .client_id("till")
         .acks(Acks::Leader)
         .idempotence(false)
@@ -183,7 +191,7 @@ fn both_roads_and_a_file_give_the_same_settings() {
 #[test]
 fn every_supported_key_has_a_setter_that_reads_it() {
     let given: Vec<&str> = EVERY.iter().map(|(name, _)| *name).collect();
-    for name in keys::SUPPORTED.iter().chain(&keys::OURS) {
+    for name in keys::SUPPORTED.iter().chain(keys::OURS) {
         assert!(given.contains(name), "{name}");
         let free_text = ["bootstrap.servers", "client.id", "client.rack"].contains(name);
         let refused = ConfigBuilder::new().property(name, "no such value");

@@ -238,7 +238,8 @@ pub(super) static PROPERTIES: &[Property] = &[
         Boolean,
         "true",
         "Whether each connection tells the broker which cluster and broker is meant, so that one \
-         that took over its address says so.",
+         that took over its address says so. This version does not tell, whatever it says; a \
+         cluster that changed is found by its id in the metadata.",
     ),
     row("metadata.max.age.ms", Long, "300000", "Metadata older than this is fetched again."),
     row(

@@ -143,7 +143,7 @@ fn ignored_properties_are_listed_at_the_end() {
 
 #[test]
 fn every_supported_property_is_described() {
-    for name in SUPPORTED.iter().chain(&OURS) {
+    for name in SUPPORTED.iter().chain(OURS) {
         assert!(property(name).is_some(), "{name}");
     }
 }

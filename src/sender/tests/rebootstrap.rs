@@ -303,3 +303,67 @@ fn a_hint_or_an_answer_of_the_cluster_that_is_no_more_changes_nothing() {
     let leader = rig.cluster.snapshot().topic("t").unwrap().partitions[0].leader;
     assert_eq!(leader.map(|leader| leader.0), Some(2));
 }
+
+/// A rig whose bootstrap server's name is resolved in the background.
+fn unresolved() -> Rig {
+    let config = config().bootstrap_resolve_timeout(ms(1_000));
+    let mut rig = Rig::with_bootstrap(config, &[1], "kafka", Vec::new());
+    rig.run();
+    rig
+}
+
+#[test]
+fn rbt_7_bootstrap_names_are_resolved_in_the_background_and_again_after_a_failure() {
+    let mut rig = unresolved();
+    assert_eq!(rig.resolving.len(), 1);
+    for _ in 0..3 {
+        rig.resolved(&[]);
+        assert!(rig.resolving.is_empty());
+        rig.advance(ms(99));
+        assert!(rig.resolving.is_empty(), "not before retry.backoff.ms");
+        rig.advance(ms(1));
+        assert_eq!(rig.resolving.len(), 1);
+    }
+    rig.resolved(&[address_of(1)]);
+    rig.advance(ms(60_000));
+    assert!(!rig.cluster.is_unresolved());
+    let a = rig.send("t-0", "a");
+    rig.accept_all();
+    assert_eq!(rig.verdict(a), "offset 0");
+    rig.assert_nothing_left();
+}
+
+#[test]
+fn rbt_7_when_the_time_for_the_names_is_over_that_is_for_good() {
+    let mut rig = unresolved();
+    rig.resolved(&[]);
+    rig.advance(ms(899));
+    while !rig.resolving.is_empty() {
+        rig.resolved(&[]);
+    }
+    rig.advance(ms(100));
+    assert!(!rig.cluster.is_unresolved());
+    rig.advance(ms(1));
+    assert!(rig.cluster.is_unresolved());
+    while !rig.resolving.is_empty() {
+        rig.resolved(&[address_of(1)]);
+    }
+    let connects = rig.world.connects.len();
+    rig.cluster.mark_stale();
+    rig.advance(ms(600_000));
+    assert_eq!((rig.world.connects.len(), rig.resolving.len()), (connects, 0));
+    rig.sender.handle_close(rig.now, rig.now);
+    rig.run();
+    assert!(rig.ended);
+}
+
+#[test]
+fn rbt_7_an_address_needs_no_time() {
+    let config = config().bootstrap_resolve_timeout(ms(1));
+    let mut rig = Rig::with_bootstrap(config, &[1], "127.0.0.1", Vec::new());
+    rig.advance(ms(10_000));
+    assert!(!rig.cluster.is_unresolved());
+    let a = rig.send("t-0", "a");
+    rig.accept_all();
+    assert_eq!(rig.verdict(a), "offset 0");
+}

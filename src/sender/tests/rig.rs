@@ -72,13 +72,23 @@ impl Rig {
 
     /// A sender that has not done anything yet.
     pub(super) fn cold(config: ConfigBuilder, leaders: &[i32]) -> Self {
+        Self::with_bootstrap(config, leaders, "127.0.0.1", vec![address_of(1)])
+    }
+
+    /// The same, with another bootstrap server.
+    pub(super) fn with_bootstrap(
+        config: ConfigBuilder,
+        leaders: &[i32],
+        host: &str,
+        addresses: Vec<SocketAddr>,
+    ) -> Self {
         let settings = Arc::new(config.settings().unwrap());
         let (memory, batch) = (settings.buffer_memory, settings.batch_bytes);
         let accumulator = Accumulator::new(memory, batch, settings.linger).unwrap();
         let cluster = Arc::new(Cluster::default());
         // Through nanoseconds: a time before the process's zero would not come back the same.
         let now = clock::from_nanos(clock::now_nanos());
-        let bootstrap = vec![("127.0.0.1".into(), 9001, vec![address_of(1)])];
+        let bootstrap = vec![(host.into(), 9001, addresses)];
         let options = SenderOptions { settings, bootstrap, seed: 7, meters: Arc::default() };
         let (memory, known) = (Arc::clone(&accumulator), Arc::clone(&cluster));
         let mut world = World::new(3);
