@@ -10,7 +10,11 @@ use crate::clock;
 /// Reserves a record at the rig's time.
 fn reserve<'a>(rig: &Rig, ring: &'a Arc<BatchRing>) -> Held<'a> {
     let vacant = Vacant { key: None, value_bytes: 4, headers: &[], timestamp: 1000 };
-    let mut held = ring.reserve(&vacant, Memory::Try).expect("there is room").held;
+    let hold = ring.reserve(&vacant, Memory::Try).expect("there is room");
+    if hold.opened {
+        ring.set_opened_at(clock::to_nanos(rig.now));
+    }
+    let mut held = hold.held;
     ring.set_reserved_at(clock::to_nanos(rig.now));
     held.value_mut().copy_from_slice(b"held");
     held
