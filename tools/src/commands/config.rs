@@ -84,11 +84,12 @@ fn judge(args: &ConfigArgs) -> Judged {
     let mut builder = ConfigBuilder::new();
     let read = args.file.as_ref().map_or_else(|| Ok(Vec::new()), FileProperty::read_all);
     for read in judged.take(read).unwrap_or_default() {
-        judged.warn_of(&format!("{}:{}: ", read.path.display(), read.line), &read.name);
+        let place = format!("{}:{}: ", read.path.display(), read.line);
+        judged.warn_of(&place, &read.name, &read.value);
         builder = judged.take(builder.clone().file_property(&read)).unwrap_or(builder);
     }
     for (name, value) in &args.property {
-        judged.warn_of("", name);
+        judged.warn_of("", name, value);
         builder = judged.take(builder.clone().property(name, value)).unwrap_or(builder);
     }
     // A value that was refused is not there, and what goes with it cannot be judged.
@@ -109,8 +110,10 @@ impl Judged {
         made.map_err(|error| self.errors.push(error.to_string())).ok()
     }
 
-    fn warn_of(&mut self, place: &str, name: &str) {
+    fn warn_of(&mut self, place: &str, name: &str, value: &str) {
         match property(name).map(|property| property.verdict()) {
+            // An empty list asks for nothing.
+            Some(Verdict::Ignored { .. }) if value.trim().is_empty() => {}
             Some(Verdict::Ignored { instead }) => {
                 self.warnings.push(format!("{place}{name} is ignored: {instead}"));
             }
