@@ -49,8 +49,8 @@
 //! Fast, durable, or a whole Kafka: there are no groups, transactions, quotas, retention,
 //! compaction or security. Requests for those are answered with an error, or end the connection
 //! with a [complaint](Cluster::complaints). Everything is in memory until the cluster is dropped.
-//! Compressed batches are kept and fetched as they came; [`Cluster::records`] shows those whose codec
-//! is among the features of this build.
+//! Compressed batches are kept and fetched as they came; [`Cluster::records`] shows those whose
+//! codec is among the features of this build.
 #![forbid(unsafe_code)]
 
 use std::io;
