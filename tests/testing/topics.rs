@@ -117,7 +117,7 @@ fn a_topic_that_comes_while_a_send_waits_is_found_and_so_is_a_partition() {
 fn spl_1_batches_above_the_limit_are_refused_and_arrive_in_pieces() {
     let cluster = Cluster::builder().topic("t", 1).max_message_bytes(500).start().unwrap();
     let producer = builder_for(cluster.bootstrap_servers(), kuring::DriverChoice::Epoll)
-        .linger(millis(20))
+        .linger(PATIENCE)
         .build()
         .unwrap();
     let topic = producer.topic("t");
@@ -131,7 +131,9 @@ fn spl_1_batches_above_the_limit_are_refused_and_arrive_in_pieces() {
     let sizes = cluster.requests_of(Api::Produce);
     assert!(sizes.iter().any(|request| request.batches[0].bytes > 500), "none was too large");
     cluster.set_max_message_bytes(50);
-    let refused = verdict(topic.blocking_send(Record::new().value("v")).unwrap());
+    let refused = topic.blocking_send(Record::new().value("v")).unwrap();
+    producer.blocking_flush();
+    let refused = verdict(refused);
     let text = refused.unwrap_err().to_string();
     assert!(text.contains("a batch of 69 bytes, 50 are allowed"), "{text}");
 }
