@@ -14,6 +14,8 @@ mod kuring_client;
 mod librdkafka;
 mod matrix;
 mod null_broker;
+#[cfg(feature = "kuring")]
+mod partitioners;
 mod real_kafka;
 mod results;
 mod run;
@@ -48,6 +50,9 @@ enum Command {
     },
     /// The null broker of this harness, for when Kuring's own is not wanted.
     NullBroker(null_broker::Options),
+    /// Whether Kuring puts keys where librdkafka does, by each of its partitioners.
+    #[cfg(feature = "kuring")]
+    Partitioners(partitioners::Options),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +61,8 @@ fn main() -> ExitCode {
         Command::Matrix(options) => matrix::print(&options),
         Command::Render { folder } => results::render(&folder),
         Command::NullBroker(options) => null_broker::serve(&options),
+        #[cfg(feature = "kuring")]
+        Command::Partitioners(options) => partitioners::print(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
