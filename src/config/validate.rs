@@ -41,10 +41,6 @@ pub(super) fn settings(chosen: &Chosen) -> Result<Settings, ConfigError> {
     let (batch_bytes, buffer_memory, request_bytes_max) = sizes(chosen)?;
     let codec_levels = codec_levels(chosen)?;
     let shards = chosen.shards.map(|shards| value::SHARDS.checked(Some(shards))).transpose()?;
-    let connection_idle_max = match chosen.connection_idle_max {
-        Some(None) => None,
-        chosen => Some(value::CONNECTION_IDLE.checked(chosen.flatten())?),
-    };
     let settings = Settings {
         bootstrap_servers,
         bootstrap_resolve_timeout: value::BOOTSTRAP_RESOLVE
@@ -69,7 +65,7 @@ pub(super) fn settings(chosen: &Chosen) -> Result<Settings, ConfigError> {
         request_timeout,
         reconnect_backoff: reconnect_backoff(chosen)?,
         connection_setup_timeout: setup_timeout(chosen)?,
-        connection_idle_max,
+        connection_idle_max: connection_idle_max(chosen)?,
         send_buffer: socket_buffer(&value::SEND_BUFFER, chosen.send_buffer)?,
         receive_buffer: socket_buffer(&value::RECEIVE_BUFFER, chosen.receive_buffer)?,
         metadata_age_max: value::METADATA_AGE.checked(chosen.metadata_age_max)?,
@@ -102,6 +98,13 @@ pub(super) fn settings(chosen: &Chosen) -> Result<Settings, ConfigError> {
     let settings = named(settings, chosen.client_id.is_none());
     let origins = Arc::new(chosen.origins.with_derived(chosen, &settings));
     Ok(Settings { origins, ..settings })
+}
+
+fn connection_idle_max(chosen: &Chosen) -> Result<Option<Duration>, ConfigError> {
+    match chosen.connection_idle_max {
+        Some(None) => Ok(None),
+        chosen => value::CONNECTION_IDLE.checked(chosen.flatten()).map(Some),
+    }
 }
 
 /// The levels of all codecs are checked, whichever it will be, as in Java.
