@@ -556,6 +556,10 @@ impl<D: Driver> Turn<D> {
         // The order matters: what an application thread did before a command is in the ready list
         // when the command is seen.
         std::mem::swap(&mut self.commands, &mut *self.shared.commands());
+        if self.commands.iter().any(|command| matches!(command, Command::Abort)) {
+            // Before anything else, which might send something.
+            self.sender.handle_abort(now);
+        }
         let sender = &mut self.sender;
         self.compressor.take_done(|job| sender.handle_compressed(job, now));
         self.sender.handle_cluster(now);
