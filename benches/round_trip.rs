@@ -15,7 +15,7 @@ mod measure;
 use std::time::Duration;
 
 use kuring::embedded::LocalTopic;
-use kuring::{ConfigBuilder, Embedded, Producer, Progress, Record, Topic, clock};
+use kuring::{ConfigBuilder, Embedded, Producer, Record, Topic, clock};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 const VALUE: [u8; 100] = [b'x'; 100];
@@ -57,15 +57,15 @@ fn turned(topic: &LocalTopic, turn: impl Fn()) {
     delivery.verdict().expect("it is done").expect("acknowledged");
 }
 
-/// A turn of a loop that waits for the descriptor.
+/// A turn of a loop that waits for the descriptor, unless one is due.
 fn watch(embedded: &Embedded) {
-    if embedded.turn(Some(clock::now())) == Progress::Again {
-        return;
-    }
-    let until = embedded.next_deadline().map(|due| due.saturating_duration_since(clock::now()));
-    let until = until.map(|left| Timespec::try_from(left).expect("a deadline is near"));
     let mut watched = [PollFd::new(embedded, PollFlags::IN)];
-    rustix::event::poll(&mut watched, until.as_ref()).expect("a descriptor of ours");
+    let left = embedded.next_deadline().map(|due| due.saturating_duration_since(clock::now()));
+    if left.is_none_or(|left| !left.is_zero()) {
+        let left = left.map(|left| Timespec::try_from(left).expect("a deadline is near"));
+        rustix::event::poll(&mut watched, left.as_ref()).expect("a descriptor of ours");
+    }
+    embedded.turn(Some(clock::now()));
 }
 
 fn count(driver: &str, times: u64) {
