@@ -427,8 +427,8 @@ fn takes_nothing_each(
     });
 }
 
-/// Compressing takes nothing per batch, neither where records are sent nor on the shard: chunks, and
-/// the memory for what comes out, are kept.
+/// Compressing takes nothing per batch, neither where records are sent nor on the shard: chunks,
+/// and the memory for what comes out, are kept.
 fn compressing_takes_nothing(driver: DriverChoice) {
     bounded(Duration::from_secs(300), move || {
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
