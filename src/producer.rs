@@ -240,6 +240,14 @@ impl Producer {
         Self { handles: Arc::new(Handles(Arc::new(inner))) }
     }
 
+    /// Bytes of `buffer.memory` that are free, as [`metrics`](Self::metrics) has them, for whoever
+    /// slows down before memory is short: takes no lock and allocates nothing.
+    #[must_use]
+    pub fn buffer_available_bytes(&self) -> u64 {
+        let shards = self.inner().shards.iter();
+        shards.map(|shard| shard.accumulator.pool().available()).sum()
+    }
+
     pub(crate) fn inner(&self) -> &Arc<Inner> {
         &self.handles.0
     }

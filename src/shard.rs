@@ -719,7 +719,7 @@ impl<D: Driver> Turn<D> {
     /// The turn's work is over. One turn's time stands for those around it: to read the clock in
     /// each would cost more than all that is counted besides.
     fn count_awake(&self) {
-        if self.measures && self.turns.is_multiple_of(AWAKE_EVERY) {
+        if self.measures && self.turns % AWAKE_EVERY == 1 {
             let awake = nanos(clock::now().saturating_duration_since(self.began));
             self.shared.meters.own.awake_nanos.add(awake * u64::from(AWAKE_EVERY));
         }

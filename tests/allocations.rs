@@ -282,6 +282,8 @@ struct Flooded {
     gate: Held,
     producer: Producer,
     topic: Topic,
+    /// All of it. Metrics allocate, so they are read before and after.
+    memory: u64,
 }
 
 impl Flooded {
@@ -289,7 +291,8 @@ impl Flooded {
         let (broker, gate) = forgetful();
         let producer = prepare(builder(&broker, driver).linger(LINGER)).build().unwrap();
         let topic = producer.topic("t");
-        let flooded = Self { broker, gate, producer, topic };
+        let memory = producer.metrics().buffer_total_bytes;
+        let flooded = Self { broker, gate, producer, topic, memory };
         flooded.count_the_shard();
         flooded
     }
@@ -312,7 +315,7 @@ impl Flooded {
         let mut deliveries = Vec::new();
         let mut partitions = partitions.cycle();
         // A ring that is full for a moment is no end; the memory's is.
-        while self.producer.metrics().buffer_available_bytes >= BUFFER {
+        while self.producer.buffer_available_bytes() >= BUFFER {
             let partition = partitions.next().unwrap();
             let record = Record::new().partition(partition).value(&large);
             if let Ok(mut delivery) = self.topic.try_send(record) {
@@ -335,7 +338,7 @@ impl Flooded {
         *self.gate.lock().unwrap() = Some(gate.clone());
         let mut submitted = 0;
         for partition in (0..PARTITIONS).cycle() {
-            if self.producer.metrics().buffer_available_bytes < BUFFER {
+            if self.producer.buffer_available_bytes() < BUFFER {
                 break;
             }
             // One batch, and a ring that is full for a moment.
@@ -358,8 +361,7 @@ impl Flooded {
 
     /// Waits until nothing is under way.
     fn settle(&self) {
-        let metrics = || self.producer.metrics();
-        until("all memory", || metrics().buffer_available_bytes == metrics().buffer_total_bytes);
+        until("all memory", || self.producer.buffer_available_bytes() == self.memory);
     }
 
     /// The totals of a producer at rest.

@@ -10,6 +10,7 @@ mod callbacks;
 mod closing;
 mod compression;
 mod interceptors;
+mod measuring;
 mod memory;
 mod placing;
 mod purging;
@@ -81,6 +82,11 @@ on_every_driver! {
     topics::one_budget_serves_the_waits_for_metadata_and_for_memory,
     topics::partitions_for_describes_each_partition,
     topics::rdy_9_records_of_a_partition_without_leader_wait_for_one,
+    measuring::every_metric_adds_up_over_shards_brokers_and_topics,
+    measuring::buf_9_waits_for_memory_are_measured,
+    measuring::without_measuring_there_are_totals_and_no_histograms,
+    measuring::statistics_are_reported_until_the_reporter_is_dropped,
+    measuring::a_reporter_ends_with_its_producer_and_with_a_panic,
     memory::buf_3_the_longest_waiter_collects_and_later_ones_get_nothing_meanwhile,
     memory::buf_4_a_wait_that_ends_in_vain_gives_everything_back,
     memory::buf_4_a_send_that_is_dropped_while_it_waits_leaves_nothing_behind,
