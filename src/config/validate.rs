@@ -251,13 +251,6 @@ fn capped(spec: &Millis, base: Duration, max: Duration) -> Backoff {
     Backoff { base: base.min(max), max }
 }
 
-fn connection_idle_max(chosen: &Chosen) -> Result<Option<Duration>, ConfigError> {
-    match chosen.connection_idle_max {
-        Some(None) => Ok(None),
-        chosen => value::CONNECTION_IDLE.checked(chosen.flatten()).map(Some),
-    }
-}
-
 fn availability_timeout(chosen: &Chosen) -> Result<Option<Duration>, ConfigError> {
     let timeout = value::AVAILABILITY_TIMEOUT.checked(chosen.availability_timeout)?;
     Ok(Some(timeout).filter(|timeout| !timeout.is_zero()))
