@@ -25,13 +25,13 @@ use kuring::{ConfigBuilder, Record, Topic};
 use in_memory::Rig;
 
 const PARTITIONS: usize = 100;
-/// Half of what all rings hold: no send finds its partition full.
-const LAP_BYTES: usize = PARTITIONS / 2 * 64 * 16_384;
+/// A third of what all rings hold: which of them is filled next is drawn, and none may be full.
+const LAP_BYTES: usize = PARTITIONS / 3 * 64 * 16_384;
 
 const THREADS: usize = 8;
 /// What the eight threads share.
 const FEW: usize = 10;
-/// A third of what their rings hold: which of them a thread fills next is drawn.
+/// As above.
 const FEW_LAP_BYTES: usize = FEW / 3 * 64 * 16_384;
 
 fn rig(partitions: usize) -> Rig {
