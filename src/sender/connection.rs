@@ -91,7 +91,7 @@ impl Sender {
         }
         node.addresses.extend(found);
         if found.is_empty() {
-            limited!(warn, self.events, Unreachable, now, host = %node.host,
+            limited!(trouble, self.events, Unreachable, now, host = %node.host,
                 "host name not resolved");
             self.back_off(index, now);
             self.bootstrap_resolved(index, false, now);
@@ -242,7 +242,7 @@ impl Sender {
         let node = &mut self.nodes[index as usize];
         node.reader = reader;
         if let Err(error) = fed {
-            limited!(warn, self.events, Unreachable, now,
+            limited!(trouble, self.events, Unreachable, now,
                 broker = node.id.0, host = %node.host, port = node.port, %error,
                 "closing a connection whose peer does not speak the protocol");
             self.shut_down(index);
@@ -328,7 +328,7 @@ impl Sender {
             init_producer_id: agreed(ApiKey::InitProducerId),
         };
         node.link = Link::Up;
-        limited!(info, self.events, Connected, now, broker = node.id.0, host = %node.host,
+        limited!(news, self.events, Connected, now, broker = node.id.0, host = %node.host,
             port = node.port, produce = ?node.versions.produce, "connected");
         node.failures = 0;
         node.addresses.clear();
@@ -350,7 +350,7 @@ impl Sender {
         node.throttled_until = Some(until);
         node.in_flight.iter_mut().for_each(|request| request.deadline += rest);
         // `asked` is more than `rest` where the broker asks for more than it gets.
-        limited!(info, self.events, Throttled, now, broker = node.id.0, host = %node.host, ?asked,
+        limited!(news, self.events, Throttled, now, broker = node.id.0, host = %node.host, ?asked,
             ?rest, "the broker asks for a rest");
         self.arm_node(index);
     }
@@ -372,7 +372,7 @@ impl Sender {
         if !self.closing.is_over() {
             self.meters.own.disconnects.add(1);
             node.meters.counts.disconnects.add(1);
-            limited!(info, self.events, Disconnected, now,
+            limited!(news, self.events, Disconnected, now,
                 broker = node.id.0, host = %node.host, port = node.port, %why,
                 "connection ended");
         }
@@ -460,8 +460,8 @@ impl Sender {
         match node.link {
             Link::Down if node.retry_at.is_some_and(|at| at <= now) => node.retry_at = None,
             Link::Connecting(until) if until <= now => {
-                limited!(warn, self.events, Unreachable, now, host = %node.host, port = node.port,
-                    "no TCP connection in time");
+                limited!(trouble, self.events, Unreachable, now, host = %node.host,
+                    port = node.port, "no TCP connection in time");
                 self.shut_down(index);
             }
             Link::Greeting | Link::Up => {
@@ -470,7 +470,7 @@ impl Sender {
                     && node.throttled_until.is_none_or(|until| until <= now)
                     && idle_max.is_some_and(|idle| node.used_at + idle <= now);
                 if late {
-                    limited!(warn, self.events, Unreachable, now, host = %node.host,
+                    limited!(trouble, self.events, Unreachable, now, host = %node.host,
                         port = node.port, "no answer in time");
                 }
                 if late || idle {

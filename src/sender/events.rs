@@ -52,11 +52,17 @@ impl Events {
     }
 }
 
-/// An event of `tracing` with the field `left_out`, if a line of its kind may be written.
+/// News on level INFO, or trouble on level WARN, with the field `left_out`, if a line of its kind
+/// may be written.
 macro_rules! limited {
-    ($level:ident, $events:expr, $kind:ident, $now:expr, $($rest:tt)+) => {
+    (news, $events:expr, $kind:ident, $now:expr, $($rest:tt)+) => {
         if let Some(left_out) = $events.admit($crate::sender::events::Kind::$kind, $now) {
-            tracing::$level!(left_out, $($rest)+);
+            tracing::info!(left_out, $($rest)+);
+        }
+    };
+    (trouble, $events:expr, $kind:ident, $now:expr, $($rest:tt)+) => {
+        if let Some(left_out) = $events.admit($crate::sender::events::Kind::$kind, $now) {
+            tracing::warn!(left_out, $($rest)+);
         }
     };
 }

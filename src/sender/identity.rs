@@ -160,7 +160,7 @@ impl Sender {
         let next = stale.epoch.checked_add(1).map(|epoch| ProducerIdentity { epoch, ..stale });
         self.identity.current = next;
         limited!(
-            info,
+            news,
             self.events,
             EpochBumped,
             now,

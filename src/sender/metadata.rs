@@ -279,7 +279,7 @@ impl Sender {
         if old != new {
             let id = |node: u32| self.nodes[node as usize].id.0;
             limited!(
-                info,
+                news,
                 self.events,
                 LeaderChanged,
                 now,

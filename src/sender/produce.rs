@@ -219,7 +219,7 @@ impl Sender {
         partition.topic_meters.counts.retried.add(records);
         let attempts = self.batches.get(batch).attempts;
         limited!(
-            warn,
+            trouble,
             self.events,
             SentAgain,
             now,
@@ -403,7 +403,7 @@ impl Sender {
         let error = SendError::TimedOut { elapsed, cause, possibly_written };
         let ring = &self.partitions[state.partition as usize].ring;
         limited!(
-            warn,
+            trouble,
             self.events,
             Expired,
             now,
