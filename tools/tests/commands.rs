@@ -5,7 +5,10 @@ mod program;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Output, Stdio};
+use std::time::Duration;
 
+use kuring::ErrorCode;
+use kuring::testing::{Api, Cluster, StoredRecord};
 use kuring_tools::sink::{Sink, SinkHandle, SinkOptions};
 use program::{finish, kuring, stderr, stdout};
 use rustix::process::{Pid, Signal, kill_process};
@@ -61,16 +64,107 @@ fn produce_takes_a_hundred_thousand_lines() {
 }
 
 #[test]
-fn produce_counts_lines_without_a_separator_and_lines_too_large_as_failed() {
+fn produce_stops_at_a_line_without_a_separator_and_goes_on_behind_one_too_large() {
     let sink = verifying();
-    let input = [&b"a:1\nnothing\nb:2\nc:"[..], &vec![b'x'; 3_000_000], b"\nd:4\n"].concat();
+    let input = [&b"a:1\nc:"[..], &vec![b'x'; 3_000_000], b"\nb:2\nnothing\nd:4\n"].concat();
     let output = produce(&sink, &["--key-separator", ":"], &input);
     assert_eq!(output.status.code(), Some(1));
     let errors = stderr(&output);
-    assert!(errors.contains("line 2: there is no key separator"), "{errors}");
-    assert!(errors.contains("line 4: the record needs"), "{errors}");
-    assert!(errors.contains("3 records acknowledged, 2 failed (0 of them possibly"), "{errors}");
-    assert_eq!(sink.totals().records, 3);
+    assert!(errors.contains("line 2: the record needs"), "{errors}");
+    assert!(errors.contains("line 4: there is no key.separator (\":\")"), "{errors}");
+    assert!(errors.contains("stopped at line 4"), "{errors}");
+    assert!(errors.contains("2 records acknowledged, 2 failed (0 of them possibly"), "{errors}");
+    assert_eq!(sink.totals().records, 2);
+}
+
+fn kept(arguments: &[&str], input: &str) -> (Output, Vec<StoredRecord>) {
+    let cluster = Cluster::builder().topic("lines", 4).start().unwrap();
+    let mut child = kuring()
+        .args(["produce", "--bootstrap-server", &cluster.bootstrap_servers(), "--topic", "lines"])
+        .args(arguments)
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = finish(child);
+    (output, cluster.records("lines").unwrap())
+}
+
+#[test]
+fn produce_reads_headers_keys_and_nulls_as_kafka_s_console_producer_does() {
+    let arguments = [
+        "--reader-property",
+        "parse.headers=true",
+        "--reader-property",
+        "parse.key=true",
+        "--reader-property",
+        "null.marker=NIL",
+    ];
+    let (output, records) = kept(&arguments, "a:1,b:NIL\tkey\tNIL\n");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let [record] = &records[..] else { panic!("{records:?}") };
+    assert_eq!((record.key.as_deref(), record.value.as_deref()), (Some(&b"key"[..]), None));
+    let headers: Vec<_> =
+        record.headers.iter().map(|header| (&*header.key, header.value.as_deref())).collect();
+    assert_eq!(headers, [("a", Some(&b"1"[..])), ("b", None)]);
+}
+
+#[test]
+fn produce_takes_json_and_templates() {
+    let line = r#"{"key":"k","value":"v","partition":3,"timestamp":1700000000000}"#;
+    let template = "3|1700000000000|k=v";
+    for (arguments, line) in [
+        (&["--format", "json", "--compression-codec"][..], line),
+        (&["-F", "%p|%T|%k=%s"], template),
+    ] {
+        let (output, records) = kept(arguments, &format!("{line}\n"));
+        assert!(output.status.success(), "{}", stderr(&output));
+        let [record] = &records[..] else { panic!("{records:?}") };
+        assert_eq!((record.partition, record.timestamp), (3, 1_700_000_000_000));
+        assert_eq!(record.key.as_deref(), Some(&b"k"[..]));
+        assert_eq!(record.value.as_deref(), Some(&b"v"[..]));
+    }
+}
+
+#[test]
+fn produce_with_sync_ends_with_the_first_error() {
+    let cluster = Cluster::builder().topic("lines", 1).start().unwrap();
+    let fault = cluster.fail(Api::Produce).with(ErrorCode::InvalidRecord).once();
+    let mut child = kuring()
+        .args(["produce", "--bootstrap-server", &cluster.bootstrap_servers(), "--sync"])
+        .args(["--topic", "lines", "--timeout", "0"])
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"one\ntwo\n").unwrap();
+    let output = finish(child);
+    assert_eq!((output.status.code(), fault.hits()), (Some(1), 1));
+    assert!(stderr(&output).contains("stopped at line 1"), "{}", stderr(&output));
+    assert_eq!(cluster.records("lines").unwrap().len(), 0);
+}
+
+#[test]
+fn produce_reads_a_file_and_an_interrupt_waits_for_what_was_read() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "one\ntwo\n").unwrap();
+    let (output, records) = kept(&["--input", file.path().to_str().unwrap()], "not read");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(records.len(), 2);
+
+    let cluster = Cluster::builder().topic("lines", 1).start().unwrap();
+    let mut child = kuring()
+        .args(["produce", "--bootstrap-server", &cluster.bootstrap_servers(), "--topic", "lines"])
+        .args(["--timeout", "0"])
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"one\ntwo\n").unwrap();
+    cluster.await_records("lines", 2, Duration::from_secs(30)).unwrap();
+    // The input stays open: only the signal ends it.
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let output = finish(child);
+    drop(input);
+    assert_eq!(output.status.code(), Some(1));
+    let told = stderr(&output);
+    assert!(told.contains("interrupted") && told.contains("2 records acknowledged"), "{told}");
 }
 
 #[test]

@@ -1,40 +1,169 @@
-//! `kuring produce`: lines from standard input become records.
-//!
-//! Bounds:   `OUTSTANDING_MAX` records without a verdict, one line of at most `LINE_BYTES_MAX`,
-//!           whatever the size of the input.
+//! `kuring produce`: lines become records, with the flags of Kafka's console producer.
 #![forbid(unsafe_code)]
 
-use std::collections::VecDeque;
-use std::io::{self, BufRead, Read};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Args;
-use kuring::{Delivery, Record, SendError, Topic};
+use clap::{Args, ValueEnum};
+use kuring::{ConfigBuilder, ConfigError, Producer};
 
-use super::client::ClientArgs;
-use super::concerns_one_record;
+use super::client::parse_property;
+use crate::console::{Console, Format, Input, Interrupt, ReaderOptions, Template};
 
-const CLIENT_ID: &str = "console-producer";
-const OUTSTANDING_MAX: usize = 64 * 1024;
-/// Above every broker's usual limit; the producer's own limit says no earlier.
-const LINE_BYTES_MAX: u64 = 100 << 20;
-/// Failures beyond these are only counted.
-const PRINTED_FAILURES_MAX: u64 = 20;
 const CLOSE_WITHIN: Duration = Duration::from_secs(30);
 
-/// Send each line of standard input as a record, and wait for every acknowledgement.
+/// Send each line of standard input, or of a file, as a record, and wait for every acknowledgement.
+///
+/// A flag wins over --command-property, which wins over --command-config. What none of them sets has
+/// the default of Kafka's console producer where that differs from the producer's: linger.ms 1000,
+/// retries 3, request.timeout.ms 1500, send.buffer.bytes 102400.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    echo 'user-7:clicked' | kuring produce --bootstrap-server localhost:9092 --topic events \\\n      \
+    --key-separator :\n  \
+    kuring produce --bootstrap-server localhost:9092 --topic events --input log.jsonl --format json\n  \
+    kuring produce --bootstrap-server localhost:9092 --topic events -F '%p\\t%k\\t%s'")]
 pub struct ProduceArgs {
     /// Topic to produce to.
     #[arg(long)]
     topic: String,
-    /// What separates the key from the value in each line; \t is understood. Without it, lines
-    /// are values and there are no keys.
+    /// Brokers to start from; wins over the property bootstrap.servers.
+    #[arg(long, value_name = "HOST:PORT,...")]
+    bootstrap_server: Option<String>,
+    #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
+    producer: ProducerArgs,
+}
+
+/// Where lines come from, and what they say.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Lines")]
+struct SourceArgs {
+    /// Read this file instead of standard input.
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// What a line is: text as --reader-property says, or an object of JSON with key, value,
+    /// headers, partition and timestamp, each of them optional.
+    #[arg(long, value_name = "HOW", default_value = "line")]
+    format: FormatName,
+    /// What a line is, by a template: %k key, %s value, %h headers (name=value,...), %p partition,
+    /// %T milliseconds since 1970, %% a percent sign; \t, \n and \0 are understood.
+    #[arg(short = 'F', value_name = "TEMPLATE", conflicts_with_all = ["format", "key_separator"])]
+    template: Option<String>,
+    /// Each line is a key, this, and a value; \t is understood. Short for the reader properties
+    /// parse.key and key.separator.
     #[arg(long, value_name = "X")]
     key_separator: Option<String>,
-    #[command(flatten)]
-    client: ClientArgs,
+    /// How lines are read: parse.key (false), key.separator (\t), parse.headers (false),
+    /// headers.delimiter (\t), headers.separator (,), headers.key.separator (:), ignore.error
+    /// (false), null.marker (none).
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_raw_property)]
+    reader_property: Vec<(String, String)>,
+    /// The old name of --reader-property.
+    #[arg(
+        long,
+        value_name = "KEY=VALUE",
+        value_parser = parse_raw_property,
+        conflicts_with = "reader_property",
+        hide = true
+    )]
+    property: Vec<(String, String)>,
+    /// A file of reader properties; --reader-property wins.
+    #[arg(long, value_name = "FILE")]
+    reader_config: Option<PathBuf>,
+    /// A class of Java's that reads lines; here --format and -F take its place.
+    #[arg(long, value_name = "CLASS", hide = true)]
+    line_reader: Option<String>,
+}
+
+/// The producer's settings, by the console producer's flags and by properties.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Producer")]
+struct ProducerArgs {
+    /// Wait for each record's acknowledgement before the next one; the first error ends it.
+    #[arg(long)]
+    sync: bool,
+    /// Compress: none, gzip, snappy, lz4, zstd; gzip when the flag has no value.
+    #[arg(long, value_name = "C", num_args = 0..=1, default_missing_value = "gzip")]
+    compression_codec: Option<String>,
+    /// Bytes of a batch (batch.size).
+    #[arg(long, value_name = "BYTES")]
+    batch_size: Option<u64>,
+    /// The old name of --batch-size, which it wins over.
+    #[arg(long, value_name = "BYTES", hide = true)]
+    max_partition_memory_bytes: Option<u64>,
+    /// How often a batch is tried again (retries).
+    #[arg(long, value_name = "N")]
+    message_send_max_retries: Option<u32>,
+    /// Before a batch is tried again (retry.backoff.ms).
+    #[arg(long, value_name = "MS")]
+    retry_backoff_ms: Option<u64>,
+    /// How long a batch waits for more lines (linger.ms).
+    #[arg(long, value_name = "MS")]
+    timeout: Option<u64>,
+    /// Which replicas must have a record: 0, 1, or -1 for all (acks).
+    #[arg(long, value_name = "ACKS", allow_negative_numbers = true)]
+    request_required_acks: Option<String>,
+    /// How long an answer may take (request.timeout.ms).
+    #[arg(long, value_name = "MS")]
+    request_timeout_ms: Option<u64>,
+    /// How old metadata gets (metadata.max.age.ms).
+    #[arg(long, value_name = "MS")]
+    metadata_expiry_ms: Option<u64>,
+    /// How long a line may wait for metadata and memory (max.block.ms).
+    #[arg(long, value_name = "MS")]
+    max_block_ms: Option<u64>,
+    /// Memory for records without an acknowledgement (buffer.memory).
+    #[arg(long, value_name = "BYTES")]
+    max_memory_bytes: Option<u64>,
+    /// The socket's send buffer (send.buffer.bytes).
+    #[arg(long, value_name = "BYTES")]
+    socket_buffer_size: Option<u64>,
+    /// Producer settings.
+    #[arg(long, value_name = "KEY=VALUE", num_args = 1.., value_parser = parse_property)]
+    command_property: Vec<(String, String)>,
+    /// A file of producer settings.
+    #[arg(long, value_name = "FILE")]
+    command_config: Option<PathBuf>,
+    /// The old name of --command-property.
+    #[arg(
+        long,
+        value_name = "KEY=VALUE",
+        num_args = 1..,
+        value_parser = parse_property,
+        conflicts_with = "command_property",
+        hide = true
+    )]
+    producer_property: Vec<(String, String)>,
+    /// The old name of --command-config.
+    #[arg(
+        long = "producer.config",
+        value_name = "FILE",
+        conflicts_with = "command_config",
+        hide = true
+    )]
+    producer_config: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FormatName {
+    /// Text.
+    Line,
+    /// An object of JSON a line.
+    Json,
+}
+
+/// Spaces count: they may separate.
+fn parse_raw_property(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => {
+            Ok((key.trim().to_owned(), super::unescape(value)))
+        }
+        _ => Err(format!("{text:?} is not KEY=VALUE")),
+    }
 }
 
 /// Produces until the input ends; the exit status is 1 unless everything was acknowledged.
@@ -42,224 +171,219 @@ pub struct ProduceArgs {
 /// # Errors
 /// A setting, or the input cannot be read.
 pub fn run(args: &ProduceArgs) -> io::Result<ExitCode> {
-    let separator = args.key_separator.as_deref().map(super::unescape);
-    if separator.as_ref().is_some_and(String::is_empty) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "--key-separator is empty"));
-    }
-    if !args.client.names_brokers()? {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "no broker is named: give --bootstrap-server",
-        ));
-    }
-    let producer = args.client.producer(CLIENT_ID, None).map_err(io::Error::other)?;
-    let mut console = Console::new(producer.topic(&args.topic), separator);
-    let read = console.send_lines(&mut io::stdin().lock());
+    let format = args.source.read_format().map_err(wrong)?;
+    let producer = args.start()?;
+    let mut input = Input::open(args.source.input.as_deref(), Interrupt::new()?)?;
+    let mut console = Console::new(producer.topic(&args.topic), format, args.producer.sync);
+    let read = console.send_lines(&mut input);
     producer.blocking_flush();
-    console.settle_all();
+    let tally = console.settle_all();
     producer.close(CLOSE_WITHIN);
     read?;
-    console.tally.print();
-    Ok(if console.tally.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    tally.print(input.is_interrupted());
+    let is_clean = tally.is_clean() && !input.is_interrupted();
+    Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What became of the lines.
-#[derive(Debug, Default)]
-struct Tally {
-    acknowledged: u64,
-    failed: u64,
-    possibly_written: u64,
-    /// The line and the error that ended it.
-    stopped: Option<u64>,
+fn wrong(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
-impl Tally {
-    fn is_clean(&self) -> bool {
-        self.failed == 0 && self.stopped.is_none()
+impl SourceArgs {
+    fn read_format(&self) -> Result<Format, String> {
+        if let Some(class) = &self.line_reader {
+            return Err(format!(
+                "--line-reader {class}: Java classes cannot be used; see --format"
+            ));
+        }
+        let has_reader_options = self.key_separator.is_some()
+            || self.reader_config.is_some()
+            || !self.reader_property.is_empty()
+            || !self.property.is_empty();
+        let is_line = self.template.is_none() && self.format == FormatName::Line;
+        if has_reader_options && !is_line {
+            return Err("reader properties and --key-separator are for --format line".to_owned());
+        }
+        if let Some(template) = &self.template {
+            let template = Template::new(&super::unescape(template));
+            return template.map(Format::Template).map_err(|error| format!("-F: {error}"));
+        }
+        if self.format == FormatName::Json {
+            return Ok(Format::Json);
+        }
+        let mut options = ReaderOptions::default();
+        if let Some(file) = &self.reader_config {
+            for (name, value) in read_pairs(file)? {
+                options.set(&name, &value)?;
+            }
+        }
+        if let Some(separator) = &self.key_separator {
+            options.set("parse.key", "true")?;
+            options.set("key.separator", &super::unescape(separator))?;
+        }
+        if !self.property.is_empty() {
+            eprintln!("--property is the old name of --reader-property.");
+        }
+        for (name, value) in self.reader_property.iter().chain(&self.property) {
+            options.set(name, value)?;
+        }
+        options.format().map(Format::Line)
     }
+}
 
-    fn fail(&mut self, line: u64, error: &dyn std::fmt::Display, possibly_written: bool) {
-        self.failed += 1;
-        self.possibly_written += u64::from(possibly_written);
-        if self.failed <= PRINTED_FAILURES_MAX {
-            eprintln!("kuring produce: line {line}: {error}");
-        } else if self.failed == PRINTED_FAILURES_MAX + 1 {
-            eprintln!("kuring produce: further failures are only counted");
+/// Lines of `name=value`; empty ones and those that begin with # say nothing.
+fn read_pairs(file: &Path) -> Result<Vec<(String, String)>, String> {
+    let named =
+        |error: &dyn std::fmt::Display| format!("--reader-config {}: {error}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|error| named(&error))?;
+    text.lines()
+        .filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
+        .map(|line| parse_raw_property(line.trim_start()).map_err(|error| named(&error)))
+        .collect()
+}
+
+impl ProduceArgs {
+    fn start(&self) -> io::Result<Producer> {
+        let mut builder = self.producer.builder().map_err(io::Error::other)?;
+        if let Some(brokers) = &self.bootstrap_server {
+            builder = builder.bootstrap_servers(brokers);
+        }
+        match builder.settings() {
+            Err(ConfigError::Missing { .. }) => {
+                Err(wrong("no broker is named: give --bootstrap-server".to_owned()))
+            }
+            _ => builder.build().map_err(io::Error::other),
         }
     }
+}
 
-    fn print(&self) {
-        if let Some(line) = self.stopped {
-            eprintln!("kuring produce: stopped at line {line}; the lines behind it were not read");
-        }
-        if !self.is_clean() {
+impl ProducerArgs {
+    /// The properties that the flags set.
+    fn flags(&self) -> Vec<(&'static str, String)> {
+        let number = |value: Option<u64>| value.map(|value| value.to_string());
+        [
+            ("compression.type", self.compression_codec.clone()),
+            ("batch.size", number(self.max_partition_memory_bytes.or(self.batch_size))),
+            ("retries", self.message_send_max_retries.map(|value| value.to_string())),
+            ("retry.backoff.ms", number(self.retry_backoff_ms)),
+            ("linger.ms", number(self.timeout)),
+            ("acks", self.request_required_acks.clone()),
+            ("request.timeout.ms", number(self.request_timeout_ms)),
+            ("metadata.max.age.ms", number(self.metadata_expiry_ms)),
+            ("max.block.ms", number(self.max_block_ms)),
+            ("buffer.memory", number(self.max_memory_bytes)),
+            ("send.buffer.bytes", number(self.socket_buffer_size)),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
+    }
+
+    /// The settings but for the brokers: what comes later wins.
+    fn builder(&self) -> Result<ConfigBuilder, ConfigError> {
+        if !self.producer_property.is_empty() || self.producer_config.is_some() {
             eprintln!(
-                "kuring produce: {} records acknowledged, {} failed ({} of them possibly written)",
-                self.acknowledged, self.failed, self.possibly_written
+                "--producer-property and --producer.config are the old names of \
+                 --command-property and --command-config."
             );
         }
-    }
-}
-
-struct Console {
-    topic: Topic,
-    separator: Option<String>,
-    outstanding: VecDeque<(u64, Delivery)>,
-    tally: Tally,
-}
-
-impl Console {
-    fn new(topic: Topic, separator: Option<String>) -> Self {
-        let outstanding = VecDeque::with_capacity(OUTSTANDING_MAX);
-        Self { topic, separator, outstanding, tally: Tally::default() }
-    }
-
-    /// Sends line after line until the input ends or sending has become pointless.
-    fn send_lines(&mut self, input: &mut impl BufRead) -> io::Result<()> {
-        let mut line = Vec::new();
-        for number in 1.. {
-            match read_line(input, LINE_BYTES_MAX, &mut line)? {
-                Line::End => return Ok(()),
-                Line::TooLong => {
-                    self.tally.fail(number, &"the line is longer than 100 MiB", false);
-                    continue;
-                }
-                Line::Whole => {}
-            }
-            if let Err(error) = self.send(number, &line) {
-                self.tally.fail(number, &error, error.possibly_written());
-                if !concerns_one_record(&error) {
-                    self.tally.stopped = Some(number);
-                    return Ok(());
-                }
-            }
+        let mut builder = Producer::builder().client_id("console-producer").properties(DEFAULTS)?;
+        if let Some(file) = self.command_config.as_ref().or(self.producer_config.as_ref()) {
+            builder = builder.properties_file(file)?;
         }
-        Ok(())
-    }
-
-    fn send(&mut self, number: u64, line: &[u8]) -> Result<(), SendError> {
-        let record = match &self.separator {
-            None => Record::new().value(line),
-            Some(separator) => match find(line, separator.as_bytes()) {
-                Some(at) => Record::new().key(&line[..at]).value(&line[at + separator.len()..]),
-                None => {
-                    self.tally.fail(number, &"there is no key separator in it", false);
-                    return Ok(());
-                }
-            },
-        };
-        let delivery = self.topic.blocking_send(record)?;
-        self.outstanding.push_back((number, delivery));
-        while self.outstanding.front().is_some_and(|(_, delivery)| delivery.is_done())
-            || self.outstanding.len() == OUTSTANDING_MAX
-        {
-            self.settle_one();
-        }
-        Ok(())
-    }
-
-    fn settle_all(&mut self) {
-        while !self.outstanding.is_empty() {
-            self.settle_one();
-        }
-    }
-
-    /// Waits for the oldest record's verdict.
-    fn settle_one(&mut self) {
-        let Some((number, delivery)) = self.outstanding.pop_front() else { return };
-        match delivery.wait() {
-            Ok(_) => self.tally.acknowledged += 1,
-            Err(error) => self.tally.fail(number, &error, error.possibly_written()),
-        }
+        let properties = self.command_property.iter().chain(&self.producer_property);
+        builder = builder.properties(properties.map(|(key, value)| (key, value)))?;
+        builder.properties(self.flags())
     }
 }
 
-/// What was read.
-#[derive(Debug, PartialEq, Eq)]
-enum Line {
-    Whole,
-    /// It was dropped, up to its end.
-    TooLong,
-    End,
-}
-
-/// Reads up to the next newline, which is not part of the line; the last line may lack it. Every
-/// other byte stays as it is, a carriage return included.
-fn read_line(input: &mut impl BufRead, bytes_max: u64, line: &mut Vec<u8>) -> io::Result<Line> {
-    line.clear();
-    // One byte more, for the newline.
-    if input.take(bytes_max + 1).read_until(b'\n', line)? == 0 {
-        return Ok(Line::End);
-    }
-    if line.last() == Some(&b'\n') {
-        line.pop();
-    } else if line.len() as u64 > bytes_max {
-        skip_line(input)?;
-        return Ok(Line::TooLong);
-    }
-    Ok(Line::Whole)
-}
-
-/// Drops the rest of a line that is too long.
-fn skip_line(input: &mut impl BufRead) -> io::Result<()> {
-    loop {
-        let bytes = input.fill_buf()?;
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        let end = bytes.iter().position(|&byte| byte == b'\n');
-        let used = end.map_or(bytes.len(), |at| at + 1);
-        input.consume(used);
-        if end.is_some() {
-            return Ok(());
-        }
-    }
-}
-
-fn find(line: &[u8], separator: &[u8]) -> Option<usize> {
-    line.windows(separator.len()).position(|window| window == separator)
-}
+/// The console producer's own defaults, where they differ from the producer's.
+const DEFAULTS: [(&str, &str); 4] = [
+    ("linger.ms", "1000"),
+    ("request.timeout.ms", "1500"),
+    ("retries", "3"),
+    ("send.buffer.bytes", "102400"),
+];
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
-    #[test]
-    fn the_first_separator_divides_key_and_value() {
-        assert_eq!(find(b"k:v:w", b":"), Some(1));
-        assert_eq!(find(b"k::v", b"::"), Some(1));
-        assert_eq!(find(b"kv", b":"), None);
-        assert_eq!(find(b"", b":"), None);
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ProduceArgs,
     }
 
-    fn lines(mut input: &[u8]) -> Vec<Result<Vec<u8>, ()>> {
-        let mut line = Vec::new();
-        let mut all = Vec::new();
-        loop {
-            match read_line(&mut input, 5, &mut line).unwrap() {
-                Line::End => return all,
-                Line::Whole => all.push(Ok(line.clone())),
-                Line::TooLong => all.push(Err(())),
-            }
+    fn parsed(arguments: &[&str]) -> Result<ProduceArgs, clap::Error> {
+        let line = ["kuring", "--topic", "t", "--bootstrap-server", "k:1"];
+        Line::try_parse_from(line.iter().chain(arguments)).map(|line| line.args)
+    }
+
+    fn setting(arguments: &[&str], name: &str) -> String {
+        let builder = parsed(arguments).unwrap().producer.builder().unwrap();
+        let settings = builder.bootstrap_servers("k:1").settings().unwrap();
+        let effective = settings.effective();
+        effective.iter().find(|it| it.name == name).unwrap().value.clone()
+    }
+
+    #[test]
+    fn a_flag_wins_over_a_property_and_that_over_the_console_producer_s_default() {
+        assert_eq!(setting(&[], "linger.ms"), "1000");
+        assert_eq!(setting(&[], "retries"), "3");
+        assert_eq!(setting(&[], "request.timeout.ms"), "1500");
+        let property = ["--command-property", "linger.ms=7"];
+        assert_eq!(setting(&property, "linger.ms"), "7");
+        assert_eq!(setting(&[&property[..], &["--timeout", "9"]].concat(), "linger.ms"), "9");
+        assert_eq!(setting(&["--producer-property", "acks=1"], "acks"), "1");
+        assert_eq!(setting(&["--request-required-acks", "-1"], "acks"), "all");
+    }
+
+    #[test]
+    fn every_flag_reaches_its_property() {
+        for (flag, value, name) in [
+            ("--batch-size", "1234", "batch.size"),
+            ("--max-partition-memory-bytes", "4321", "batch.size"),
+            ("--message-send-max-retries", "9", "retries"),
+            ("--retry-backoff-ms", "77", "retry.backoff.ms"),
+            ("--request-timeout-ms", "2500", "request.timeout.ms"),
+            ("--metadata-expiry-ms", "60000", "metadata.max.age.ms"),
+            ("--max-block-ms", "123", "max.block.ms"),
+            ("--max-memory-bytes", "8388608", "buffer.memory"),
+            ("--socket-buffer-size", "65536", "send.buffer.bytes"),
+            ("--compression-codec", "lz4", "compression.type"),
+        ] {
+            assert_eq!(setting(&[flag, value], name), value, "{flag}");
+        }
+        assert_eq!(setting(&["--compression-codec"], "compression.type"), "gzip");
+        let both = ["--batch-size", "1", "--max-partition-memory-bytes", "2"];
+        assert_eq!(setting(&both, "batch.size"), "2");
+    }
+
+    #[test]
+    fn an_old_and_a_new_name_of_the_same_flag_are_an_error() {
+        for arguments in [
+            ["--command-property", "a=b", "--producer-property", "c=d"],
+            ["--command-config", "f", "--producer.config", "g"],
+            ["--reader-property", "a=b", "--property", "c=d"],
+        ] {
+            let refused = parsed(&arguments).unwrap_err();
+            assert_eq!(refused.kind(), clap::error::ErrorKind::ArgumentConflict, "{arguments:?}");
         }
     }
 
     #[test]
-    fn lines_keep_every_byte_but_their_newline() {
-        let whole = |text: &[u8]| Ok(text.to_vec());
-        assert_eq!(lines(b""), []);
-        assert_eq!(lines(b"\n"), [whole(b"")]);
-        assert_eq!(
-            lines(b"a\r\n\0\xff\n\nlast"),
-            [whole(b"a\r"), whole(b"\0\xff"), whole(b""), whole(b"last")]
-        );
-    }
-
-    #[test]
-    fn a_line_that_is_too_long_is_dropped_up_to_the_next_one() {
-        assert_eq!(
-            lines(b"12345\n123456\n1234567890\nok\n1234567"),
-            [Ok(b"12345".to_vec()), Err(()), Err(()), Ok(b"ok".to_vec()), Err(())]
-        );
+    fn formats_that_contradict_each_other_are_refused() {
+        for (arguments, word) in [
+            (&["--format", "json", "--reader-property", "parse.key=true"][..], "--format line"),
+            (&["-F", "%k%s"], "-F: two fields"),
+            (&["--line-reader", "com.example.Reader"], "--format"),
+            (&["--reader-config", "/no/such/file"], "/no/such/file"),
+        ] {
+            let refused = parsed(arguments).unwrap().source.read_format().unwrap_err();
+            assert!(refused.contains(word), "{refused}");
+        }
     }
 }
