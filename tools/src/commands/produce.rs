@@ -16,15 +16,16 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Send each line of standard input, or of a file, as a record, and wait for every acknowledgement.
 ///
-/// A flag wins over --command-property, which wins over --command-config. What none of them sets has
-/// the default of Kafka's console producer where that differs from the producer's: linger.ms 1000,
-/// retries 3, request.timeout.ms 1500, send.buffer.bytes 102400.
+/// A flag wins over --command-property, which wins over --command-config. What none of them sets
+/// has the default of Kafka's console producer where that differs from the producer's: linger.ms
+/// 1000, retries 3, request.timeout.ms 1500, send.buffer.bytes 102400.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    echo 'user-7:clicked' | kuring produce --bootstrap-server localhost:9092 --topic events \\\n      \
+    echo 'user-7:clicked' | kuring produce --bootstrap-server k1:9092 --topic events \\\n      \
     --key-separator :\n  \
-    kuring produce --bootstrap-server localhost:9092 --topic events --input log.jsonl --format json\n  \
-    kuring produce --bootstrap-server localhost:9092 --topic events -F '%p\\t%k\\t%s'")]
+    kuring produce --bootstrap-server k1:9092 --topic events --input log.jsonl \\\n      \
+    --format json\n  \
+    kuring produce --bootstrap-server k1:9092 --topic events -F '%p\\t%k\\t%s'")]
 pub struct ProduceArgs {
     /// Topic to produce to.
     #[arg(long)]

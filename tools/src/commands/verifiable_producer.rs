@@ -63,8 +63,8 @@ pub struct VerifiableProducerArgs {
         hide = true
     )]
     producer_config: Option<PathBuf>,
-    /// The first record's time in milliseconds since 1970; the others' follow by the clock. -1: each
-    /// has the time at which it is sent.
+    /// The first record's time in milliseconds since 1970; the others' follow by the clock. -1:
+    /// each has the time at which it is sent.
     #[arg(long, value_name = "MS", default_value_t = -1, allow_negative_numbers = true)]
     message_create_time: i64,
     /// Values are this number, a dot, and the record's number.
@@ -100,7 +100,7 @@ pub fn run(args: &VerifiableProducerArgs) -> io::Result<ExitCode> {
     run.producer.close(CLOSE_WITHIN);
     run.tell_verdicts()?;
     run.event("shutdown_complete", "")?;
-    run.tool_data()?;
+    run.totals()?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -201,9 +201,10 @@ impl<W: Write> Verifiable<'_, W> {
         let (key, value) = self.quoted(number);
         let topic = quoted(&self.args.topic);
         let offset = written.offset.unwrap_or(-1);
+        let partition = written.partition;
         let fields = format!(
-            ",\"key\":{key},\"value\":{value},\"topic\":{topic},\"partition\":{},\"offset\":{offset}",
-            written.partition
+            ",\"key\":{key},\"value\":{value},\"topic\":{topic},\"partition\":{partition},\
+             \"offset\":{offset}"
         );
         self.event("producer_send_success", &fields)
     }
@@ -224,7 +225,7 @@ impl<W: Write> Verifiable<'_, W> {
         (key, quoted(&self.value(number)))
     }
 
-    fn tool_data(&mut self) -> io::Result<()> {
+    fn totals(&mut self) -> io::Result<()> {
         let seconds = (now() - self.began).as_secs_f64().max(1e-3);
         let fields = format!(
             ",\"sent\":{},\"acked\":{},\"target_throughput\":{},\"avg_throughput\":{}",

@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 
 type Bytes<'a> = Cow<'a, [u8]>;
+/// Each with its key; a value may be null.
+pub(super) type Headers<'a> = Vec<(Cow<'a, str>, Option<Bytes<'a>>)>;
 
 /// A record to be.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -16,7 +18,7 @@ pub struct Fields<'a> {
     /// The value.
     pub value: Option<Bytes<'a>>,
     /// Headers, in order.
-    pub headers: Vec<(Cow<'a, str>, Option<Bytes<'a>>)>,
+    pub headers: Headers<'a>,
     /// The partition, when the line names one.
     pub partition: Option<i32>,
     /// The time, when the line names one.
@@ -166,10 +168,7 @@ impl LineFormat {
             .ok_or_else(|| format!("there is no {name} ({separator:?}) in it"))
     }
 
-    fn headers<'a>(
-        &self,
-        text: &'a [u8],
-    ) -> Result<Vec<(Cow<'a, str>, Option<Bytes<'a>>)>, String> {
+    fn headers<'a>(&self, text: &'a [u8]) -> Result<Headers<'a>, String> {
         let options = &self.0;
         let is_null =
             |text: &[u8]| options.null_marker.as_ref().is_some_and(|it| it.as_bytes() == text);

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::fields::Fields;
+use super::fields::{Fields, Headers};
 
 pub(super) fn fields<'a>(line: &[u8]) -> Result<Fields<'a>, String> {
     let value = serde_json::from_slice(line).map_err(|error| format!("it is no JSON: {error}"))?;
@@ -51,8 +51,6 @@ fn number<N: TryFrom<i64>>(
         }
     }
 }
-
-type Headers<'a> = Vec<(Cow<'a, str>, Option<Cow<'a, [u8]>>)>;
 
 fn headers<'a>(value: Option<Value>) -> Result<Headers<'a>, String> {
     let wrong = || "headers are an object, or a list of [name, value]".to_owned();

@@ -1,14 +1,12 @@
 //! Lines cut by a template: `-F '%k:%p\t%s'`.
 //!
-//! `%k` key, `%s` value, `%h` headers (`name=value,name=value`), `%p` partition, `%T` milliseconds since
-//! 1970, `%%` a percent sign; everything else stands for itself. A field ends where the text behind
-//! it in the template begins, the last one with the line. A field that the template lacks is absent:
-//! without `%s` the value is null.
+//! `%k` key, `%s` value, `%h` headers (`name=value,name=value`), `%p` partition, `%T` milliseconds
+//! since 1970, `%%` a percent sign; everything else stands for itself. A field ends where the text
+//! behind it in the template begins, the last one with the line. A field that the template lacks is
+//! absent: without `%s` the value is null.
 #![forbid(unsafe_code)]
 
-use std::borrow::Cow;
-
-use super::fields::{Fields, split};
+use super::fields::{Fields, Headers, split};
 
 /// A field of the record, or text between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,8 +112,6 @@ fn number<N: std::str::FromStr>(text: &[u8], what: &str) -> Result<N, String> {
     let text = String::from_utf8_lossy(text);
     text.trim().parse().map_err(|_| format!("{text:?} is no {what}"))
 }
-
-type Headers<'a> = Vec<(Cow<'a, str>, Option<Cow<'a, [u8]>>)>;
 
 fn headers(text: &[u8]) -> Result<Headers<'_>, String> {
     let mut headers = Vec::new();

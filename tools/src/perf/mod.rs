@@ -4,8 +4,8 @@
 //! order, looks at their verdicts now and then, and takes the instant of each acknowledgement from
 //! the verdict, where the sender's thread wrote it: looking late distorts nothing.
 //!
-//! Reading order: payload -> keys -> schedule -> stats -> outstanding -> worker -> report -> progress ->
-//! timeline -> run -> page.
+//! Reading order: payload -> keys -> schedule -> stats -> outstanding -> worker -> report ->
+//! progress -> timeline -> run -> page.
 #![forbid(unsafe_code)]
 
 mod keys;

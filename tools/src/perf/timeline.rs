@@ -1,7 +1,7 @@
 //! How a run went over time: one point for each stretch of it.
 //!
-//! Bounds:   at most [`POINTS_MAX`] points, whatever the run's length: when there are more, each two
-//!           neighbours become one, and the stretches that follow are twice as long.
+//! Bounds:   at most [`POINTS_MAX`] points, whatever the run's length: when there are more, each
+//!           two neighbours become one, and the stretches that follow are twice as long.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -26,8 +26,8 @@ pub(super) struct Point {
     pub(super) bytes: u64,
     /// Records that failed in it.
     pub(super) failed: u64,
-    /// Median of the latencies of the records acknowledged in it; of stretches that were joined, the
-    /// mean of their medians by records.
+    /// Median of the latencies of the records acknowledged in it; of stretches that were joined,
+    /// the mean of their medians by records.
     pub(super) p50: Duration,
     /// The 99th percentile; of stretches that were joined, the larger one.
     pub(super) p99: Duration,
