@@ -554,7 +554,7 @@ impl Inner {
     }
 
     /// The verdicts given so far.
-    fn summary(&self) -> Summary {
+    pub(crate) fn summary(&self) -> Summary {
         let mut summary = Summary::default();
         for own in self.shards.iter().map(|shard| &shard.meters.own) {
             summary.acknowledged += own.acknowledged.get();

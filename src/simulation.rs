@@ -68,6 +68,12 @@ impl<D: Driver> SimulatedShard<D> {
     }
 }
 
+/// How many records have their verdict; [`Producer::metrics`] tells too, with everything else.
+pub fn verdicts(producer: &Producer) -> u64 {
+    let summary = producer.inner().summary();
+    summary.acknowledged + summary.failed + summary.possibly_written
+}
+
 /// A producer of as many shards as there are seeds. `open` makes the driver of each.
 ///
 /// # Errors

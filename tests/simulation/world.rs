@@ -390,8 +390,7 @@ impl World {
 
     /// Counts changed: deliveries have verdicts.
     fn look_at_verdicts(&mut self) {
-        let metrics = self.app.producer.metrics();
-        let seen = metrics.acknowledged + metrics.failed + metrics.possibly_written;
+        let seen = simulation::verdicts(&self.app.producer);
         let now = self.agenda.now();
         let mut ledger = self.app.ledger.borrow_mut();
         if seen != self.verdicts_seen || ledger.has_old {
