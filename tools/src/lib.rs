@@ -6,6 +6,7 @@ pub mod allocations;
 pub mod clock;
 pub mod commands;
 pub mod console;
+pub mod consume;
 pub mod cpu;
 pub mod doctor;
 pub mod perf;
