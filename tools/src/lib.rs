@@ -12,3 +12,4 @@ pub mod doctor;
 pub mod perf;
 pub mod settings;
 pub mod sink;
+pub mod verify;

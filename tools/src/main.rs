@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use kuring_tools::commands::{
-    completions, config, doctor, perf, produce, sink, sink_blast, verifiable_producer,
+    completions, config, doctor, perf, produce, sink, sink_blast, verifiable_producer, verify,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -29,6 +29,7 @@ enum Command {
     #[command(hide = true)]
     SinkBlast(sink_blast::SinkBlastArgs),
     VerifiableProducer(verifiable_producer::VerifiableProducerArgs),
+    Verify(Box<verify::VerifyArgs>),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Command::Sink(args) => sink::run(args),
         Command::SinkBlast(args) => sink_blast::run(&args),
         Command::VerifiableProducer(args) => verifiable_producer::run(&args),
+        Command::Verify(args) => verify::run(&args),
     };
     ended.unwrap_or_else(|error| {
         eprintln!("kuring: {error}");

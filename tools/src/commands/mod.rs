@@ -10,6 +10,7 @@ pub mod produce;
 pub mod sink;
 pub mod sink_blast;
 pub mod verifiable_producer;
+pub mod verify;
 
 use std::time::Duration;
 
