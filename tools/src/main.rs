@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use kuring_tools::commands::{
-    completions, config, doctor, perf, produce, sink, sink_blast, verifiable_producer, verify,
+    completions, config, doctor, e2e_latency, perf, produce, sink, sink_blast, verifiable_producer,
+    verify,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -22,6 +23,7 @@ enum Command {
     Completions(completions::CompletionsArgs),
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
+    E2eLatency(e2e_latency::E2eLatencyArgs),
     Man(completions::ManArgs),
     Perf(Box<perf::PerfArgs>),
     Produce(Box<produce::ProduceArgs>),
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Command::Completions(args) => completions::completions(&args, Cli::command()),
         Command::Config(args) => config::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::E2eLatency(args) => e2e_latency::run(&args),
         Command::Man(args) => completions::man(&args, Cli::command()),
         Command::Perf(args) => perf::run(&args),
         Command::Produce(args) => produce::run(&args),

@@ -5,6 +5,7 @@ pub mod client;
 pub mod completions;
 pub mod config;
 pub mod doctor;
+pub mod e2e_latency;
 pub mod perf;
 pub mod produce;
 pub mod sink;
