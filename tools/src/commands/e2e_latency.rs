@@ -20,10 +20,10 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(30);
 /// How long one record may take to be read.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PRINT_EVERY: u64 = 1000;
-/// Of the positional form.
-const POSITIONS: &str = "BROKERS TOPIC NUM_RECORDS ACKS SIZE [FILE]";
+/// Of the positional form; the last may be missing.
+const POSITIONS: [&str; 6] = ["BROKERS", "TOPIC", "NUM_RECORDS", "ACKS", "SIZE", "FILE"];
 
-/// Measure how long a record takes to the broker and back.
+/// Measure how long a record takes to the broker and back
 ///
 /// Sends one record, waits for its acknowledgement, reads it back, and only then sends the next.
 /// Prints every 1000th time in milliseconds, then the mean and the percentiles, as Kafka's own tool
@@ -35,9 +35,9 @@ const POSITIONS: &str = "BROKERS TOPIC NUM_RECORDS ACKS SIZE [FILE]";
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct E2eLatencyArgs {
-    /// The same by position, as older scripts have it.
+    /// The same by position, as older scripts have it; FILE may be missing.
     #[arg(
-        value_name = POSITIONS,
+        value_names = POSITIONS,
         num_args = 5..=6,
         conflicts_with_all = ["bootstrap_server", "topic", "num_records", "producer_acks",
             "record_size", "command_config"]
@@ -127,7 +127,7 @@ impl E2eLatencyArgs {
                 file: file.first().map(PathBuf::from),
             });
         }
-        let missing = || invalid(format!("give the flags, or {POSITIONS}"));
+        let missing = || invalid(format!("give the flags, or {}", POSITIONS.join(" ")));
         Ok(Measurement {
             brokers: self.bootstrap_server.clone().ok_or_else(missing)?,
             topic: self.topic.clone().ok_or_else(missing)?,
