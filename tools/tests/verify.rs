@@ -158,6 +158,18 @@ fn records_that_are_refused_are_definitely_not_written_and_violate_nothing() {
 }
 
 #[test]
+fn a_producer_that_cannot_go_on_is_no_clean_run() {
+    let cluster = cluster();
+    let denied = ErrorCode::TopicAuthorizationFailed;
+    cluster.fail(Api::Metadata).client_id("kuring-verify").topic("t").with(denied).always();
+    let output = verify(&cluster, &["--records", "600"]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}{}", stderr(&output));
+    assert!(text.contains("Sending ended early: "), "{text}");
+    assert!(text.contains("1 records sent to t"), "{text}");
+}
+
+#[test]
 fn an_interruption_ends_the_sending_and_what_was_sent_is_judged() {
     let cluster = cluster();
     let child = started(&cluster, &["--duration", "10m", "--rate", "1000", "--json", "-"]);

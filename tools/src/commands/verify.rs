@@ -23,14 +23,15 @@ const KEYS: u64 = 1000;
 /// How long the producer's last close may take; every verdict is there by then.
 const CLOSE_WITHIN: Duration = Duration::from_secs(30);
 
-/// Check that a cluster and settings lose, double, reorder and misroute nothing.
+/// Check that a cluster and settings lose, double, reorder and misroute nothing
 ///
 /// Produces records that say which they are, collects the producer's verdict on each, reads the
 /// topic from where it ended before, and prints a table: acknowledged, definitely not written and
 /// possibly written records by how often they were found. Order is judged for each thread and
 /// partition, keys are held against murmur2, offsets against what was told. Records of others may
 /// arrive meanwhile; they are counted. Break what you like while it runs. Ctrl-C ends the sending;
-/// what was sent is judged. The exit status is 0 when nothing is violated, 1 otherwise.
+/// what was sent is judged. The exit status is 0 when nothing is violated, and 1 otherwise or when
+/// the producer could not go on.
 ///
 /// Example: kuring verify --bootstrap-server localhost:9092 --topic check --duration 1m
 /// --command-property acks=1 enable.idempotence=false
@@ -136,7 +137,8 @@ pub fn run(args: &VerifyArgs) -> io::Result<ExitCode> {
         }
         None => io::stdout().write_all(text.as_bytes())?,
     }
-    let is_clean = outcome.judgement.is_clean();
+    // A run that could send next to nothing has shown nothing.
+    let is_clean = outcome.judgement.is_clean() && outcome.stopped_by.is_none();
     Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
