@@ -54,6 +54,11 @@ const UNPACED: u64 = u64::MAX;
 /// For how long a shard that could not catch up in time lets appenders use all the memory, before
 /// it looks again whether it can.
 const UNPACED_NANOS: u64 = 20_000_000;
+/// Looking costs whoever appends a wait of up to a millisecond, records to other brokers too. Where
+/// it is a broker that has stopped there will be many looks, so each comes so many times later than
+/// the one before, up to the limit.
+const UNPACED_TIMES: u64 = 4;
+const UNPACED_NANOS_MAX: u64 = 1_000_000_000;
 
 /// Full batches that wake a shard which waits for answers anyway.
 const COALESCE_BYTES: usize = 128 << 10;
@@ -105,6 +110,8 @@ pub struct Accumulator {
     ahead_limit: AtomicU64,
     /// Until when they may use all the memory (nanoseconds on the process's clock). Shard only.
     unpaced_until: AtomicU64,
+    /// For how long it will be the next time; only the shard uses it.
+    unpaced_nanos: AtomicU64,
 }
 
 impl std::fmt::Debug for Accumulator {
@@ -137,6 +144,7 @@ impl Accumulator {
             in_flight_bytes: AtomicU64::new(0),
             ahead_limit: AtomicU64::new(0),
             unpaced_until: AtomicU64::new(0),
+            unpaced_nanos: AtomicU64::new(UNPACED_NANOS),
         }))
     }
 
@@ -238,6 +246,7 @@ impl Accumulator {
         let mut limit = self.ahead_limit.load(Relaxed).max(least);
         if ahead <= least / 2 {
             limit = least;
+            self.unpaced_nanos.store(UNPACED_NANOS, Relaxed);
         } else if limit == UNPACED && now >= self.unpaced_until.load(Relaxed) {
             // A broker that was slow for a moment would else leave all the memory in use for good,
             // and that does not fit the caches: from here they are led back, step by step.
@@ -247,9 +256,12 @@ impl Accumulator {
         let distributed = self.waiters.distribute(&self.pool, caught_up, now);
         if distributed.unpaced {
             limit = UNPACED;
-            self.unpaced_until.store(now.saturating_add(UNPACED_NANOS), Relaxed);
+            let nanos = self.unpaced_nanos.load(Relaxed);
+            self.unpaced_until.store(now.saturating_add(nanos), Relaxed);
+            self.unpaced_nanos.store((nanos * UNPACED_TIMES).min(UNPACED_NANOS_MAX), Relaxed);
         } else if distributed.paced && limit != UNPACED {
             limit = (limit - least / 4).max(least);
+            self.unpaced_nanos.store(UNPACED_NANOS, Relaxed);
         }
         self.ahead_limit.store(limit, Relaxed);
         distributed.again_at

@@ -281,3 +281,40 @@ fn every_claim_lies_inside_its_batch() {
     // Debug builds assert it at each claim; batches of one record turn the ring over fastest.
     hammer(1, 20_000);
 }
+
+/// Where a broker has stopped there is always too much ahead, and each look whether it still is
+/// costs a caller a wait.
+#[test]
+fn a_shard_that_cannot_catch_up_looks_ever_more_rarely_whether_it_can() {
+    let accumulator = accumulator(32 << 20, 16384);
+    let rings: Vec<_> =
+        (0..400).map(|partition| accumulator.new_ring(&"t".into(), partition).unwrap()).collect();
+    let mut rings_left = rings.iter();
+    let mut fill = |batches| {
+        for ring in rings_left.by_ref().take(batches) {
+            drop(append(ring, b"x"));
+        }
+    };
+    fill(200);
+    let mut now = 0;
+    let mut free_for = Vec::new();
+    for _ in 0..6 {
+        fill(1);
+        assert!(accumulator.is_too_far_ahead(0));
+        let ticket = accumulator.waiters.enqueue(0, u64::MAX);
+        now = accumulator.serve_waiters(0, now).expect("it waits a moment");
+        accumulator.serve_waiters(0, now);
+        accumulator.waiters.leave(ticket, accumulator.pool());
+        fill(1);
+        assert!(!accumulator.is_too_far_ahead(0), "all memory may be used");
+        let until = accumulator.unpaced_until.load(Relaxed);
+        free_for.push((until - now) / 1_000_000);
+        now = until;
+        accumulator.serve_waiters(0, now);
+    }
+    assert_eq!(free_for, [20, 80, 320, 1000, 1000, 1000]);
+
+    // What is ahead is in flight, so the shard has caught up: the next moment is a short one again.
+    accumulator.serve_waiters(accumulator.ahead_bytes(), now);
+    assert_eq!(accumulator.unpaced_nanos.load(Relaxed), 20_000_000);
+}
