@@ -40,6 +40,11 @@
 //! and every verdict. A [`TypedTopic`] takes keys and values that are not bytes yet. Services with
 //! one thread run the producer inside their own loop: [`Embedded`].
 //!
+//! Where records without a partition go is [`PartitionerClass`]'s to say, or a [`Partitioner`]'s.
+//! Batches are compressed by [`Compression`], or a topic's own ([`Producer::topic_with`]).
+//! [`Producer::metrics`] tells what was done, and how fast; a [`StatsReporter`] tells it as
+//! librdkafka does.
+//!
 //! Tests of a service need no Kafka: the feature `testing` has a cluster of brokers in the process
 //! itself, which keeps records, can be told to fail, and lists what arrived (`kuring::testing`).
 //!

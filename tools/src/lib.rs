@@ -1,5 +1,5 @@
-//! The parts of the `kuring` command: benchmark, null broker, console producer, doctor, list of
-//! settings.
+//! The parts of the `kuring` command: benchmark and its report, null broker, console producer, what
+//! checks a cluster (`verify`) and the tools of Kafka's system tests, doctor, list of settings.
 #![deny(unsafe_code)]
 
 pub mod allocations;
