@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use crate::protocol::compression::Codec;
 
 /// Far above what fits in `message.max.bytes` of ordinary records.
+#[cfg(any(feature = "gzip", feature = "snappy", feature = "lz4", feature = "zstd"))]
 const PLAIN_BYTES_MAX: usize = 256 << 20;
 
 /// The records as they were before compression; None where the build has no such codec, or the
