@@ -394,7 +394,7 @@ fn measured(
     let before = flooded.totals();
     let calls_before = calls();
     manner(&flooded, RECORDS, &mut taken, &mut window);
-    // With what the shard has left to do; without the metrics, which take memory for what they tell.
+    // With what the shard has left to do; without the metrics, which take memory for their answer.
     flooded.settle();
     let calls = calls() - calls_before;
     let after = flooded.totals();
