@@ -19,9 +19,10 @@ pub struct ClientArgs {
     /// A file of producer settings.
     #[arg(long, value_name = "FILE")]
     command_config: Option<PathBuf>,
-    /// The old name of --command-property.
+    /// The old name of --command-property; the console producer's was another.
     #[arg(
         long,
+        alias = "producer-property",
         value_name = "KEY=VALUE",
         num_args = 1..,
         value_parser = parse_property,
@@ -95,13 +96,24 @@ impl ClientArgs {
         client_id: &str,
         brokers: Option<&str>,
     ) -> Result<ConfigBuilder, ConfigError> {
+        self.builder_from(Producer::builder().client_id(client_id), brokers)
+    }
+
+    /// The same on top of a command's own defaults.
+    ///
+    /// # Errors
+    /// What one of them says wrong.
+    pub(super) fn builder_from(
+        &self,
+        mut builder: ConfigBuilder,
+        brokers: Option<&str>,
+    ) -> Result<ConfigBuilder, ConfigError> {
         if !self.producer_props.is_empty() || self.producer_config.is_some() {
             eprintln!(
-                "--producer-props and --producer.config are the old names of --command-property \
-                 and --command-config."
+                "--producer-props, --producer-property and --producer.config are the old names of \
+                 --command-property and --command-config."
             );
         }
-        let mut builder = Producer::builder().client_id(client_id);
         if let Some(file) = self.file() {
             builder = builder.properties_file(file)?;
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use kuring::{ConfigBuilder, ConfigError, Producer};
 
-use super::client::parse_property;
+use super::client::ClientArgs;
 use crate::console::{Console, Format, Input, Interrupt, ReaderOptions, Template};
 
 const CLOSE_WITHIN: Duration = Duration::from_secs(30);
@@ -30,9 +30,8 @@ pub struct ProduceArgs {
     /// Topic to produce to.
     #[arg(long)]
     topic: String,
-    /// Brokers to start from; wins over the property bootstrap.servers.
-    #[arg(long, value_name = "HOST:PORT,...")]
-    bootstrap_server: Option<String>,
+    #[command(flatten)]
+    client: ClientArgs,
     #[command(flatten)]
     source: SourceArgs,
     #[command(flatten)]
@@ -123,30 +122,6 @@ struct ProducerArgs {
     /// The socket's send buffer (send.buffer.bytes).
     #[arg(long, value_name = "BYTES")]
     socket_buffer_size: Option<u64>,
-    /// Producer settings.
-    #[arg(long, value_name = "KEY=VALUE", num_args = 1.., value_parser = parse_property)]
-    command_property: Vec<(String, String)>,
-    /// A file of producer settings.
-    #[arg(long, value_name = "FILE")]
-    command_config: Option<PathBuf>,
-    /// The old name of --command-property.
-    #[arg(
-        long,
-        value_name = "KEY=VALUE",
-        num_args = 1..,
-        value_parser = parse_property,
-        conflicts_with = "command_property",
-        hide = true
-    )]
-    producer_property: Vec<(String, String)>,
-    /// The old name of --command-config.
-    #[arg(
-        long = "producer.config",
-        value_name = "FILE",
-        conflicts_with = "command_config",
-        hide = true
-    )]
-    producer_config: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -245,16 +220,17 @@ fn read_pairs(file: &Path) -> Result<Vec<(String, String)>, String> {
 
 impl ProduceArgs {
     fn start(&self) -> io::Result<Producer> {
-        let mut builder = self.producer.builder().map_err(io::Error::other)?;
-        if let Some(brokers) = &self.bootstrap_server {
-            builder = builder.bootstrap_servers(brokers);
+        if !self.client.names_brokers()? {
+            return Err(wrong("no broker is named: give --bootstrap-server".to_owned()));
         }
-        match builder.settings() {
-            Err(ConfigError::Missing { .. }) => {
-                Err(wrong("no broker is named: give --bootstrap-server".to_owned()))
-            }
-            _ => builder.build().map_err(io::Error::other),
-        }
+        let builder = self.builder().map_err(io::Error::other)?;
+        builder.build().map_err(io::Error::other)
+    }
+
+    /// What comes later wins: defaults, file, properties, flags.
+    fn builder(&self) -> Result<ConfigBuilder, ConfigError> {
+        let builder = Producer::builder().client_id("console-producer").properties(DEFAULTS)?;
+        self.client.builder_from(builder, None)?.properties(self.producer.flags())
     }
 }
 
@@ -278,23 +254,6 @@ impl ProducerArgs {
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
         .collect()
-    }
-
-    /// The settings but for the brokers: what comes later wins.
-    fn builder(&self) -> Result<ConfigBuilder, ConfigError> {
-        if !self.producer_property.is_empty() || self.producer_config.is_some() {
-            eprintln!(
-                "--producer-property and --producer.config are the old names of \
-                 --command-property and --command-config."
-            );
-        }
-        let mut builder = Producer::builder().client_id("console-producer").properties(DEFAULTS)?;
-        if let Some(file) = self.command_config.as_ref().or(self.producer_config.as_ref()) {
-            builder = builder.properties_file(file)?;
-        }
-        let properties = self.command_property.iter().chain(&self.producer_property);
-        builder = builder.properties(properties.map(|(key, value)| (key, value)))?;
-        builder.properties(self.flags())
     }
 }
 
@@ -324,8 +283,7 @@ mod tests {
     }
 
     fn setting(arguments: &[&str], name: &str) -> String {
-        let builder = parsed(arguments).unwrap().producer.builder().unwrap();
-        let settings = builder.bootstrap_servers("k:1").settings().unwrap();
+        let settings = parsed(arguments).unwrap().builder().unwrap().settings().unwrap();
         let effective = settings.effective();
         effective.iter().find(|it| it.name == name).unwrap().value.clone()
     }
