@@ -620,7 +620,13 @@ impl Future for Delivery {
             drop(shared);
             return self.metadata().map_or(Poll::Pending, Poll::Ready);
         }
-        match shared.wakers.binary_search_by_key(&self.ordinal(), |(ordinal, _)| *ordinal) {
+        let ordinal = self.ordinal();
+        if shared.wakers.last().is_none_or(|(last, _)| *last < ordinal) {
+            // Who awaits the records of a batch begins with the first.
+            shared.wakers.push((ordinal, context.waker().clone()));
+            return Poll::Pending;
+        }
+        match shared.wakers.binary_search_by_key(&ordinal, |(other, _)| *other) {
             Ok(at) if shared.wakers[at].1.will_wake(context.waker()) => {}
             Ok(at) => {
                 let old = std::mem::replace(&mut shared.wakers[at].1, context.waker().clone());
@@ -628,8 +634,7 @@ impl Future for Delivery {
                 drop(shared);
                 drop(old);
             }
-            // Mostly at the end: who awaits the records of a batch begins with the first.
-            Err(at) => shared.wakers.insert(at, (self.ordinal(), context.waker().clone())),
+            Err(at) => shared.wakers.insert(at, (ordinal, context.waker().clone())),
         }
         Poll::Pending
     }

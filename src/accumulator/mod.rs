@@ -105,6 +105,8 @@ pub struct Accumulator {
     flush_epoch: AtomicU32,
     /// Bytes of the memory in unanswered requests, as of the shard's last turn.
     in_flight_bytes: AtomicU64,
+    /// How far appenders may be ahead at least.
+    ahead_least: u64,
     /// How far appenders may be ahead; [`UNPACED`] while it is not the shard's own speed that they
     /// wait for. Only the shard writes it.
     ahead_limit: AtomicU64,
@@ -128,6 +130,8 @@ impl Accumulator {
     pub fn new(memory_bytes: u64, batch_bytes: usize, linger: Duration) -> io::Result<Arc<Self>> {
         let batch_limit = batch_bytes.clamp(1, BATCH_BYTES_MAX);
         let pool = BufferPool::new(memory_bytes, batch_limit)?;
+        let ahead_least =
+            AHEAD_BYTES_MAX.max(AHEAD_BATCHES_MAX * pool.cost(1)).min(pool.total() / 2);
         Ok(Arc::new(Self {
             batches: (0..pool.slots()).map(|_| Batch::default()).collect(),
             pool,
@@ -142,6 +146,7 @@ impl Accumulator {
             unresolved: std::array::from_fn(|_| AtomicU64::new(0)),
             flush_epoch: AtomicU32::new(0),
             in_flight_bytes: AtomicU64::new(0),
+            ahead_least,
             ahead_limit: AtomicU64::new(0),
             unpaced_until: AtomicU64::new(0),
             unpaced_nanos: AtomicU64::new(UNPACED_NANOS),
@@ -226,14 +231,10 @@ impl Accumulator {
         held.saturating_sub(self.in_flight_bytes.load(Relaxed))
     }
 
-    fn ahead_bytes_min(&self) -> u64 {
-        AHEAD_BYTES_MAX.max(AHEAD_BATCHES_MAX * self.pool.cost(1)).min(self.pool.total() / 2)
-    }
-
     /// Whether a caller who needs `cost` bytes should wait for the shard. Not where the bytes are
     /// not there or others wait for some: then it takes its place behind them (BUF-3).
     fn is_too_far_ahead(&self, cost: u64) -> bool {
-        self.ahead_bytes() > self.ahead_limit.load(Relaxed).max(self.ahead_bytes_min())
+        self.ahead_bytes() > self.ahead_limit.load(Relaxed).max(self.ahead_least)
             && self.pool.available() >= cost
             && !self.waiters.is_pressing()
     }
@@ -242,7 +243,7 @@ impl Accumulator {
     /// done again at the latest. Shard only.
     pub fn serve_waiters(&self, in_flight_bytes: u64, now: u64) -> Option<u64> {
         self.in_flight_bytes.store(in_flight_bytes, Relaxed);
-        let (ahead, least) = (self.ahead_bytes(), self.ahead_bytes_min());
+        let (ahead, least) = (self.ahead_bytes(), self.ahead_least);
         let mut limit = self.ahead_limit.load(Relaxed).max(least);
         if ahead <= least / 2 {
             limit = least;

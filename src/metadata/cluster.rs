@@ -195,12 +195,12 @@ impl Cluster {
 
     /// Whether a new topic was wanted since the last call. Shard 0 only.
     pub fn take_topic_wanted(&self) -> bool {
-        self.topic_wanted.swap(false, AcqRel)
+        take(&self.topic_wanted)
     }
 
     /// Whether the metadata was found wrong since the last call. Shard 0 only.
     pub fn take_stale(&self) -> bool {
-        self.stale.swap(false, AcqRel)
+        take(&self.stale)
     }
 
     /// The topics used since `idle_since`, and those of them that no answer has named yet (MD-1,
@@ -378,4 +378,11 @@ impl Cluster {
     pub fn is_closed(&self) -> bool {
         self.closed.load(Acquire)
     }
+}
+
+/// Takes a flag down that others raise and then nudge the shard about. Asked several times a batch,
+/// and nearly always down: a look is a twentieth of a swap. Who raises it between the look and the
+/// shard's sleep has nudged by then, and with that the shard does not sleep.
+fn take(flag: &AtomicBool) -> bool {
+    flag.load(Acquire) && flag.swap(false, AcqRel)
 }

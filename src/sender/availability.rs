@@ -16,13 +16,23 @@ use super::partition::Place;
 use super::timers::Timer;
 
 impl Sender {
+    #[inline]
     fn availability_timeout(&self) -> Option<Duration> {
         self.settings.availability_timeout.filter(|_| self.settings.adaptive_partitioning)
     }
 
     /// After the connection was used: whether the node takes what is there for it.
+    #[inline]
     pub(super) fn watch(&mut self, index: u32, now: Instant) {
-        let Some(timeout) = self.availability_timeout() else { return };
+        // Most producers do not want to know, and this is asked for every batch.
+        if let Some(timeout) = self.availability_timeout() {
+            self.watch_ready(index, timeout, now);
+        }
+    }
+
+    // Not within `watch`: its registers would be saved for every batch that nobody watches.
+    #[inline(never)]
+    fn watch_ready(&mut self, index: u32, timeout: Duration, now: Instant) {
         let node = &self.nodes[index as usize];
         let waits = |partition: &u32| {
             let partition = &self.partitions[*partition as usize];
@@ -40,8 +50,15 @@ impl Sender {
 
     /// The partition may wait because as many of its batches as may be are not answered: then its
     /// leader's connection is full, too.
+    #[inline]
     pub(super) fn watch_full(&mut self, index: u32, now: Instant) {
-        let Some(timeout) = self.availability_timeout() else { return };
+        if let Some(timeout) = self.availability_timeout() {
+            self.watch_partition(index, timeout, now);
+        }
+    }
+
+    #[inline(never)]
+    fn watch_partition(&mut self, index: u32, timeout: Duration, now: Instant) {
         let partition = &self.partitions[index as usize];
         if let Some(leader) = partition.leader
             && !partition.queue.is_empty()
@@ -52,9 +69,13 @@ impl Sender {
     }
 
     /// The node takes what is there for it.
+    #[inline]
     pub(super) fn taken(&mut self, index: u32) {
-        self.nodes[index as usize].refuses_since = None;
-        self.set_blocked(index, false);
+        let node = &mut self.nodes[index as usize];
+        node.refuses_since = None;
+        if node.is_blocked {
+            self.set_blocked(index, false);
+        }
     }
 
     fn refused(&mut self, index: u32, timeout: Duration, now: Instant) {

@@ -68,18 +68,22 @@ impl Line {
 
 impl Sender {
     /// The batch is compressed before it is sent, if its topic's are.
-    pub(super) fn want_compression(&mut self, batch: u32) {
-        let state = self.batches.get_mut(batch);
-        let ring = &self.partitions[state.partition as usize].ring;
-        if ring.packing().compression().is_some() {
-            state.packed = Packed::Wanted;
+    #[inline]
+    pub(super) fn want_compression(&mut self, batch: u32, index: u32) {
+        if self.partitions[index as usize].ring.packing().compression().is_some() {
+            self.batches.get_mut(batch).packed = Packed::Wanted;
             self.line.waiting.push_back(batch);
         }
     }
 
     /// A batch to be compressed, if there is one: run the job and bring it to
     /// [`handle_compressed`](Self::handle_compressed), in whatever order.
+    #[inline]
     pub fn poll_compression(&mut self) -> Option<Job> {
+        if self.line.waiting.is_empty() { None } else { self.next_job() }
+    }
+
+    fn next_job(&mut self) -> Option<Job> {
         while self.line.away < JOBS_MAX {
             let batch = self.line.waiting.pop_front()?;
             let Some(state) = self.batches.find(batch) else { continue };

@@ -48,11 +48,11 @@ pub(super) enum Closing {
 
 impl Closing {
     pub(super) fn is_closing(self) -> bool {
-        self != Self::No
+        !matches!(self, Self::No)
     }
 
     pub(super) fn is_forced(self) -> bool {
-        self == Self::Forced
+        matches!(self, Self::Forced)
     }
 
     /// Whether no connection may be made any more.

@@ -53,9 +53,18 @@ impl Identity {
 
 impl Sender {
     /// Asks for a producer id, if one is missing and a broker is at hand.
+    #[inline]
     pub(super) fn poll_identity(&mut self, now: Instant) {
+        // Several times a batch, and once there is an id, for nothing.
+        if !self.identity.is_settled() {
+            self.ask_identity(now);
+        }
+    }
+
+    #[cold]
+    fn ask_identity(&mut self, now: Instant) {
         let identity = &mut self.identity;
-        if identity.is_settled() || identity.asked || self.closing.is_over() {
+        if identity.asked || self.closing.is_over() {
             return;
         }
         if let Some(at) = identity.not_before.filter(|at| *at > now) {

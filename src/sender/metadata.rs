@@ -27,7 +27,8 @@ pub(super) struct MetadataTask {
     asked: bool,
     pub(super) failures: u32,
     pub(super) not_before: Option<Instant>,
-    updated_at: Option<Instant>,
+    /// When what is known is too old (`metadata.max.age.ms`).
+    expires_at: Option<Instant>,
     /// Since when an update has been due and none has come (RBT-2).
     pub(super) trying_since: Option<Instant>,
     pub(super) armed: Armed,
@@ -42,7 +43,7 @@ impl MetadataTask {
             asked: false,
             failures: 0,
             not_before: None,
-            updated_at: None,
+            expires_at: None,
             trying_since: None,
             armed: Armed::default(),
         }
@@ -153,7 +154,7 @@ impl Sender {
             task.not_before = None;
         }
         task.need_full |= self.cluster.take_stale();
-        let expires = task.updated_at.map(|at| at + self.settings.metadata_age_max);
+        let expires = task.expires_at;
         task.need_full |= expires.is_none_or(|at| at <= now);
         let due = task.need_full || task.need_partial;
         if let Some(at) = expires.filter(|_| !due) {
@@ -211,7 +212,7 @@ impl Sender {
         self.meters.metadata_at.set(clock::to_nanos(now));
         let task = &mut self.metadata;
         task.asked = false;
-        task.updated_at = Some(now);
+        task.expires_at = Some(now + self.settings.metadata_age_max);
         task.trying_since = None;
         task.need_full |= update.incomplete;
         task.failures = if update.changed { 0 } else { task.failures + 1 };

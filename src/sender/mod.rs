@@ -413,10 +413,11 @@ impl Sender {
     /// Moves sealed batches from the ring to the queue; returns when a batch that stays open was
     /// opened.
     fn take_batches(&mut self, index: u32, now: Instant) -> Option<Instant> {
-        let mut reservations = self.patience();
+        let patience = self.patience();
+        let mut reservations = patience;
         loop {
             let found = self.partitions[index as usize].ring.take_as(reservations);
-            reservations = self.patience();
+            reservations = patience;
             match found {
                 Head::Sealed(sealed) => {
                     let batch = self.batches.add(sealed, index);
@@ -433,7 +434,7 @@ impl Sender {
                         continue;
                     }
                     self.partitions[index as usize].queue.push_back(batch);
-                    self.want_compression(batch);
+                    self.want_compression(batch, index);
                 }
                 Head::Open(opened_at) => {
                     let opened = clock::from_nanos(opened_at);
@@ -492,7 +493,11 @@ impl Sender {
     /// Puts the partition on its leader's ready list if its first batch may be sent; arms its
     /// timer.
     fn place(&mut self, index: u32, now: Instant) {
-        self.partitions[index as usize].tell_queued();
+        let partition = &self.partitions[index as usize];
+        partition.tell_queued();
+        if partition.queue.is_empty() && partition.unsettled.is_empty() {
+            return self.poll_identity(now);
+        }
         self.arm_expiry(index, now);
         if !self.is_sendable(index, now) {
             self.watch_full(index, now);

@@ -124,7 +124,10 @@ impl Partition {
 
     /// The broker has settled the batch, or never will.
     pub(super) fn settle(&mut self, batch: u32) {
-        if let Some(at) = self.unsettled.iter().position(|other| *other == batch) {
+        if self.unsettled.front() == Some(&batch) {
+            // Brokers answer in order.
+            self.unsettled.pop_front();
+        } else if let Some(at) = self.unsettled.iter().position(|other| *other == batch) {
             self.unsettled.remove(at);
         }
     }

@@ -470,15 +470,24 @@ impl Sender {
         self.arm_partition(index, retry.map_or(expires, |retry| retry.min(expires)));
     }
 
+    /// Starts the partition's sequences again if one of them was used up and the time has come.
+    #[inline]
+    pub(super) fn restart_if_due(&mut self, index: u32, now: Instant) {
+        if self.partitions[index as usize].restart {
+            self.restart(index, now);
+        }
+    }
+
     /// SEQ-6: once nothing of the partition is in flight, its sequences start again under a new
     /// epoch, and what was waiting for a retry is numbered anew. SEQ-8: not as long as the first of
     /// these may have been written under its old number; if it was not, the ones behind it were not
     /// either.
-    pub(super) fn restart_if_due(&mut self, index: u32, now: Instant) {
+    #[cold]
+    fn restart(&mut self, index: u32, now: Instant) {
         let partition = &mut self.partitions[index as usize];
         let first = partition.unsettled.front().map(|batch| self.batches.get(*batch));
         let open = first.is_some_and(|first| first.open_attempt) && !partition.orphaned;
-        if !partition.restart || partition.in_flight > 0 || open {
+        if partition.in_flight > 0 || open {
             return;
         }
         partition.restart = false;

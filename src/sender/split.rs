@@ -164,7 +164,7 @@ impl Sender {
             sequence = sequence.map(|sequence| sequence.advance(sealed.records));
         }
         for sealed in pieces {
-            self.want_compression(sealed.index.0);
+            self.want_compression(sealed.index.0, whole.partition);
         }
         if is_left {
             self.release_if_over(batch);

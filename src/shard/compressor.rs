@@ -77,7 +77,9 @@ impl Compressor {
         match self {
             Self::Thread { worker: Some(worker), .. } => worker.take_done(take),
             #[cfg(feature = "simulation")]
-            Self::Held(held) => held.done.drain(..).for_each(take),
+            Self::Held(held) if !held.done.is_empty() => held.done.drain(..).for_each(take),
+            #[cfg(feature = "simulation")]
+            Self::Held(_) => {}
             Self::Thread { worker: None, .. } | Self::Inline(_) => {}
         }
     }
