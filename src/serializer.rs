@@ -14,7 +14,7 @@
 //! | [`Uuid`] | `UUIDSerializer` | `u128`, `[u8; 16]` | 36 characters |
 //! | [`Void`] | `VoidSerializer` | anything | null |
 //! | [`Nullable`] | each of them | an `Option` | null for `None` |
-//! | [`Json`] | (none) | what serde can write | JSON; feature `serde_json` |
+//! | `Json` | (none) | what serde can write | JSON; feature `serde_json` |
 //!
 //! Numbers are big endian. Anything else is a [`from_fn`], or a [`Serializer`] of one's own.
 #![forbid(unsafe_code)]
