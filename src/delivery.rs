@@ -207,7 +207,9 @@ impl Cell {
             tagged: AtomicBool::new(false),
             called: AtomicBool::new(false),
             tags: OnceLock::new(),
-            shared: Mutex::default(),
+            // Room for one who awaits, made with the cell: which cells are in use at once, and
+            // which of these are awaited in time, may be anything in the steady state.
+            shared: Mutex::new(Shared { wakers: Vec::with_capacity(1), ..Shared::default() }),
         })
     }
 
