@@ -543,7 +543,8 @@ impl<D: Driver> Turn<D> {
         self.turns = self.turns.wrapping_add(1);
         let moment = clock::to_nanos(now);
         self.roll_at = self.shared.meters.turn(moment, self.roll_at);
-        if self.sender.in_flight_bytes() > 0 && now > self.looked_at + LATE {
+        let is_due = || self.sender.poll_timeout().is_some_and(|at| at <= now);
+        if self.sender.in_flight_bytes() > 0 && now > self.looked_at + LATE && is_due() {
             // The process may have been stopped, or this thread not run: what was answered by now
             // is taken as answered, before anything times out. A receive that was under way brings
             // no more than the first answers; the others come with the next look.
