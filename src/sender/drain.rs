@@ -163,6 +163,7 @@ impl Sender {
             if !self.is_sendable(at, now) {
                 self.partitions[at as usize].tell_queued();
                 self.arm_expiry(at, now);
+                self.look_if_filling(at, now);
                 continue;
             }
             let partition = &mut self.partitions[at as usize];
@@ -200,6 +201,7 @@ impl Sender {
             }
             self.partitions[entry.partition as usize].tell_queued();
             self.restart_if_due(entry.partition, now);
+            self.look_if_filling(entry.partition, now);
         }
         self.spare_entries.push(entries);
     }

@@ -150,6 +150,7 @@ impl Sender {
                 _ => SendError::Rejected { code, message: None, possibly_written },
             };
             self.fail(batch, error);
+            self.look_if_filling(index as u32, now);
         }
         self.identity_failed(now);
     }

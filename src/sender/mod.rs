@@ -415,6 +415,7 @@ impl Sender {
     fn take_batches(&mut self, index: u32, now: Instant) -> Option<Instant> {
         let patience = self.patience();
         let mut reservations = patience;
+        self.partitions[index as usize].filling = false;
         loop {
             let found = self.partitions[index as usize].ring.take_as(reservations);
             reservations = patience;
@@ -439,8 +440,17 @@ impl Sender {
                 Head::Open(opened_at) => {
                     let opened = clock::from_nanos(opened_at);
                     let is_purged = opened_at < self.partitions[index as usize].purge_before;
-                    if !is_purged && !self.must_seal(opened, now) {
-                        return Some(opened);
+                    if !is_purged && !self.must_seal() {
+                        if now < opened + self.settings.linger {
+                            return Some(opened);
+                        }
+                        // Sealed now it would wait in the queue, and the next record would open
+                        // another batch: where a broker is slow or stopped, one for each record.
+                        let partition = &mut self.partitions[index as usize];
+                        if !partition.queue.is_empty() {
+                            partition.filling = true;
+                            return None;
+                        }
                     }
                     self.partitions[index as usize].ring.seal_open();
                 }
@@ -477,12 +487,20 @@ impl Sender {
         if is_over { Reservations::Ended } else { Reservations::Awaited }
     }
 
-    /// RDY-2, RDY-4, RDY-5, RDY-6.
-    fn must_seal(&self, opened: Instant, now: Instant) -> bool {
-        now >= opened + self.settings.linger
-            || self.flush.is_active()
+    /// RDY-4, RDY-5, RDY-6: an open batch lingers no more. RDY-2 is its caller's.
+    fn must_seal(&self) -> bool {
+        self.flush.is_active()
             || self.closing.is_closing()
             || self.accumulator.waiters.is_pressing()
+    }
+
+    /// The partition's queue became shorter, and [`place`](Self::place) does not follow: if an
+    /// open batch has waited for that, it is looked at in the next turn.
+    fn look_if_filling(&mut self, index: u32, now: Instant) {
+        let partition = &self.partitions[index as usize];
+        if partition.filling && partition.queue.is_empty() {
+            self.arm_partition(index, now);
+        }
     }
 
     fn arm_partition(&mut self, index: u32, at: Instant) {
@@ -495,6 +513,9 @@ impl Sender {
     fn place(&mut self, index: u32, now: Instant) {
         let partition = &self.partitions[index as usize];
         partition.tell_queued();
+        if partition.filling && partition.queue.is_empty() {
+            return self.look(index, now);
+        }
         if partition.queue.is_empty() && partition.unsettled.is_empty() {
             return self.poll_identity(now);
         }

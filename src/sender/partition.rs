@@ -62,6 +62,9 @@ pub(super) struct Partition {
     /// At the last look, a writer was between two steps in the first batch of the ring. Only a
     /// purge asks, and it clears this first.
     pub(super) was_incomplete: bool,
+    /// Its ring has an open batch that takes records beyond its linger, because others are queued
+    /// in front of it: it is looked at when these are gone.
+    pub(super) filling: bool,
     /// Whether its ring has an open batch that lingers, and so it is in the sender's list of those.
     pub(super) lingering: bool,
     pub(super) armed: Armed,
@@ -97,6 +100,7 @@ impl Partition {
             place: Place::Idle,
             purge_before: 0,
             was_incomplete: false,
+            filling: false,
             lingering: false,
             armed: Armed::default(),
             topic_meters,

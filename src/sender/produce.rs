@@ -138,7 +138,7 @@ impl Sender {
             Recovery::UnknownProducer => self.unknown_producer(batch, answer, now),
             Recovery::Split => self.split_or_fail(batch, answer, now),
             Recovery::Fail { .. } => self.reject_records(batch, answer),
-            Recovery::Fatal => self.end_writing(batch, answer.error, message()),
+            Recovery::Fatal => self.end_writing(batch, answer.error, message(), now),
         }
         self.settled(partition, batch, now);
         matches!(found, Recovery::Retry { refresh: true, .. })
@@ -267,7 +267,13 @@ impl Sender {
     }
 
     /// Note c of the source: with idempotence, this shard can write nothing any more.
-    fn end_writing(&mut self, batch: u32, code: ErrorCode, message: Option<Arc<str>>) {
+    fn end_writing(
+        &mut self,
+        batch: u32,
+        code: ErrorCode,
+        message: Option<Arc<str>>,
+        now: Instant,
+    ) {
         if !self.settings.idempotence {
             return self.reject(batch, code, message);
         }
@@ -285,6 +291,7 @@ impl Sender {
             self.partitions[partition].settle(batch);
             let possibly_written = self.batches.get(batch).possibly_written();
             self.fail(batch, SendError::Fatal { code, possibly_written });
+            self.look_if_filling(partition as u32, now);
         }
     }
 

@@ -46,6 +46,50 @@ fn rdy_2_a_batch_goes_out_when_its_linger_is_over() {
     rig.assert_nothing_left();
 }
 
+/// Appends a record to whatever batch is open, and runs a turn.
+fn append(rig: &mut Rig, value: &str) -> usize {
+    let record = rig.append("t-0", value);
+    rig.run();
+    record
+}
+
+#[test]
+fn rdy_2_records_behind_a_queued_batch_fill_one_batch_beyond_their_linger() {
+    let mut rig = Rig::new(config(), &[1]);
+    for value in ["a", "b", "c", "d", "e"] {
+        append(&mut rig, value);
+    }
+    assert_eq!(rig.pending().len(), 5, "as many as may be in flight");
+    for value in ["f", "g", "h", "i"] {
+        append(&mut rig, value);
+    }
+    assert_eq!(rig.accept_next(), "1: t-0 7000/0@0 [a]");
+    assert_eq!(rig.pending().last().unwrap(), "1: t-0 7000/0@5 [f]");
+    append(&mut rig, "j");
+    assert_eq!(rig.accept_next(), "1: t-0 7000/0@1 [b]");
+    assert_eq!(rig.pending().last().unwrap(), "1: t-0 7000/0@6 [g h i]", "sealed behind `f`");
+    for _ in 0..6 {
+        rig.accept_next();
+    }
+    rig.assert_nothing_left();
+}
+
+#[test]
+fn rdy_2_an_open_batch_behind_queued_ones_expires_in_its_own_time() {
+    let mut rig = Rig::new(config().in_flight_max(1), &[1]);
+    let sent = append(&mut rig, "a");
+    let queued = append(&mut rig, "b");
+    rig.advance(ms(1_000));
+    let open = append(&mut rig, "c");
+    assert_eq!(rig.pending(), ["1: t-0 7000/0@0 [a]"]);
+    rig.advance(ms(119_000));
+    let is_timed_out = |rig: &Rig, record| rig.verdict(record).contains("timed-out");
+    assert!(is_timed_out(&rig, sent) && is_timed_out(&rig, queued), "{}", rig.verdict(sent));
+    assert_eq!(rig.verdict(open), "pending");
+    rig.advance(ms(1_000));
+    assert!(is_timed_out(&rig, open), "{}", rig.verdict(open));
+}
+
 #[test]
 fn rdy_3_a_batch_that_backs_off_is_not_sent_for_a_flush_or_a_close() {
     let mut rig = Rig::new(config(), &[1]);
