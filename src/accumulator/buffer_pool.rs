@@ -43,9 +43,10 @@ pub const TAIL_ROOM_BYTES: usize = 64;
 pub const BATCH_AREA_BYTES_MIN: usize = if cfg!(kuring_loom) { 128 } else { 960 };
 /// Most buffers of oversized records that can be alive at once in one shard.
 const OVERSIZED_MAX: usize = if cfg!(kuring_loom) { 1 } else { 4096 };
-/// Most chunks, which are batches of compressed topics that are open or being compressed. The next
-/// one waits until one of them has gone.
-const CHUNKS_MAX: u32 = if cfg!(kuring_loom) { 1 } else { 1024 };
+/// Chunks, which are batches of compressed topics that are open or being compressed: so many, or one
+/// for [`CHUNK_SHARE`] pooled buffers where that is more.
+const CHUNKS: u32 = if cfg!(kuring_loom) { 1 } else { 1024 };
+const CHUNK_SHARE: u32 = 8;
 /// What a released buffer is filled with in debug builds.
 #[cfg(debug_assertions)]
 pub const POISON: u8 = 0xDB;
@@ -185,6 +186,9 @@ pub struct BufferPool {
     chunks_from: u32,
     /// Batch bytes of a chunk.
     chunk_bytes: usize,
+    /// What a chunk costs at least, a pooled buffer or more: the budget is used up no later than the
+    /// chunks, so who lacks one waits for bytes, as everybody does.
+    chunk_cost_least: u64,
     /// Bytes of one pooled buffer, rooms included.
     stride: usize,
     /// Batch bytes of one pooled buffer.
@@ -214,7 +218,8 @@ impl BufferPool {
         };
         let pooled_count = count as u32;
         let chunks_from = pooled_count + OVERSIZED_MAX as u32;
-        let end = chunks_from + pooled_count.min(CHUNKS_MAX);
+        let chunks = pooled_count.min(CHUNKS.max(pooled_count / CHUNK_SHARE));
+        let end = chunks_from + chunks;
         let total = (count * stride) as u64;
         Ok(Arc::new(Self {
             arena,
@@ -225,6 +230,7 @@ impl BufferPool {
             pooled_count,
             chunks_from,
             chunk_bytes: packing::capacity(batch_bytes, total).max(area),
+            chunk_cost_least: total.div_ceil(u64::from(chunks)),
             stride,
             area,
             available: CachePadded::new(AtomicU64::new(total)),
@@ -278,7 +284,7 @@ impl BufferPool {
 
     /// Bytes of the budget that a chunk costs whose batch fills so much of it.
     pub fn chunk_cost(&self, batch_bytes: usize) -> u64 {
-        ((HEAD_ROOM_BYTES + batch_bytes + TAIL_ROOM_BYTES) as u64).max(self.stride as u64)
+        ((HEAD_ROOM_BYTES + batch_bytes + TAIL_ROOM_BYTES) as u64).max(self.chunk_cost_least)
     }
 
     /// Bytes of the budget that a claimed buffer costs, but for one of [`claim_own`].
@@ -335,8 +341,7 @@ impl BufferPool {
         self.furnish(&self.oversized, index, batch_bytes)
     }
 
-    /// A chunk that costs `cost`, which the caller has reserved. None when too many are out, or
-    /// there is no memory. Allocates where there were never so many at once.
+    /// A chunk that costs `cost`, which the caller has reserved. None when there is no memory. Allocates where there were never so many at once.
     pub fn claim_chunk(&self, cost: u64) -> Option<BufferIndex> {
         debug_assert!(cost >= self.stride as u64, "its batch can go to a pooled buffer");
         let index = self.chunks.pop(&self.slots)?;

@@ -61,7 +61,8 @@ impl Accumulator {
             Some(buffer) => Ok(Taken { buffer, limit, used_reserved }),
             None => {
                 self.return_bytes(cost, used_reserved);
-                // There are bytes, so waiting for bytes would not be waiting.
+                // The kernel gives no memory. There are bytes, so waiting for bytes would not be
+                // waiting.
                 Err(Append::NoSlot)
             }
         }
@@ -251,6 +252,25 @@ mod tests {
             assert_eq!(pool.total() - pool.available(), held, "all of it, and no more");
             accumulator.release(&sealed(&ring));
             assert_eq!(pool.available(), pool.total());
+        }
+    }
+
+    /// Who lacks a chunk must lack bytes too: for these it can wait, while a shard that has caught up
+    /// sends whoever waits for its turn straight back, again and again.
+    #[test]
+    fn the_bytes_are_used_up_no_later_than_the_chunks() {
+        for memory in [100_000, 4 << 20, 32 << 20] {
+            let accumulator = accumulator(memory);
+            let rings = (0..).map(|_| ring(&accumulator)).map_while(|ring| {
+                match append(&ring, 1, Memory::Try) {
+                    Append::Done { .. } => Some(ring),
+                    Append::NoMemory(_) => None,
+                    other => panic!("{other:?}"),
+                }
+            });
+            let open = rings.collect::<Vec<_>>().len();
+            let pooled = accumulator.pool().pooled_count();
+            assert!((pooled / 9..=pooled).contains(&open), "{open} of {pooled}");
         }
     }
 

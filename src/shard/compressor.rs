@@ -15,11 +15,19 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crate::accumulator::Accumulator;
+use crate::clock;
 use crate::config::unpin_current_thread;
 use crate::protocol::compression::Encoder;
 use crate::sender::compress::{JOBS_MAX, Job};
+
+/// Done jobs that are worth a turn of the shard while there is more to compress: a turn for each
+/// costs a fast codec as much as its work (PERF.md).
+const TOGETHER: usize = JOBS_MAX / 2;
+/// Where the codec is slow, each is told at once: this much later at most, and the job after it.
+const UNTOLD_MAX: Duration = Duration::from_micros(200);
 
 /// Who compresses.
 #[derive(Debug)]
@@ -137,6 +145,16 @@ impl Desk {
     }
 }
 
+impl Desk {
+    /// Puts a job with those that are done. Whether the shard is to be told at once: nothing else
+    /// waits, whose end could tell it, or there are enough for a turn.
+    fn bring(&self, done: Job) -> bool {
+        let mut jobs = self.jobs();
+        jobs.done.push_back(done);
+        jobs.waiting.is_empty() || jobs.done.len() >= TOGETHER
+    }
+}
+
 impl Worker {
     fn start(number: usize, accumulator: Arc<Accumulator>) -> std::io::Result<Self> {
         let list = || VecDeque::with_capacity(JOBS_MAX);
@@ -148,10 +166,14 @@ impl Worker {
             // It was started by a pinned sender, whose core it is to leave alone.
             unpin_current_thread();
             let mut encoder = Encoder::default();
+            let mut told_at = clock::now();
             while let Some(job) = own.next() {
                 let done = run(job, &mut encoder);
-                own.jobs().done.push_back(done);
-                accumulator.nudge();
+                let now = clock::now();
+                if own.bring(done) || now - told_at > UNTOLD_MAX {
+                    accumulator.nudge();
+                    told_at = now;
+                }
             }
         })?;
         Ok(Self { desk, done: list(), thread: Some(thread) })
