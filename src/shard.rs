@@ -562,7 +562,7 @@ impl<D: Driver> Turn<D> {
             self.sender.handle_abort(now);
         }
         let sender = &mut self.sender;
-        self.compressor.take_done(|job| sender.handle_compressed(job, now));
+        self.compressor.take_done(|job| sender.handle_compressed(job));
         self.sender.handle_cluster(now);
         self.sender.handle_ready(now);
         self.handle_commands(now);
@@ -610,9 +610,10 @@ impl<D: Driver> Turn<D> {
     fn perform(&mut self, now: Instant, moment: u64) -> bool {
         while let Some(job) = self.sender.poll_compression() {
             if let Some(done) = self.compressor.give(job) {
-                self.sender.handle_compressed(done, now);
+                self.sender.handle_compressed(done);
             }
         }
+        self.sender.place_compressed(now);
         while let Some(action) = self.sender.poll_action() {
             match action {
                 Action::Connect { connection, address } => {

@@ -55,6 +55,8 @@ pub(super) struct Line {
     /// Batches in the order in which they were sealed. Some may be gone, or others by now.
     waiting: VecDeque<u32>,
     away: usize,
+    /// Partitions of batches that are back, and perhaps not in their place yet.
+    packed: Vec<u32>,
     /// Spare memory, so that the steady state allocates nothing.
     spare: Vec<Vec<u8>>,
 }
@@ -102,8 +104,8 @@ impl Sender {
         None
     }
 
-    /// A job is back.
-    pub fn handle_compressed(&mut self, job: Job, now: Instant) {
+    /// A job is back; [`place_compressed`](Self::place_compressed) follows in the same turn.
+    pub fn handle_compressed(&mut self, job: Job) {
         let Job { batch, compression, loan, packed, outcome } = job;
         drop(loan);
         self.line.away -= 1;
@@ -119,7 +121,29 @@ impl Sender {
             self.pack(batch, compression, &packed);
         }
         self.line.spare.push(packed);
-        self.place(partition, now);
+        self.line.packed.push(partition);
+    }
+
+    /// Sends what [`handle_compressed`](Self::handle_compressed) has brought: all of it first takes
+    /// its place, so that it shares requests.
+    #[inline]
+    pub fn place_compressed(&mut self, now: Instant) {
+        if !self.line.packed.is_empty() {
+            self.place_packed(now);
+        }
+    }
+
+    fn place_packed(&mut self, now: Instant) {
+        let mut packed = std::mem::take(&mut self.line.packed);
+        packed.retain_mut(|at| match self.line_up(*at, now) {
+            Some(leader) => {
+                *at = leader;
+                true
+            }
+            None => false,
+        });
+        packed.drain(..).for_each(|leader| self.pump(leader, now));
+        self.line.packed = packed;
     }
 
     /// The batch has its compressed records, if these are the smaller ones.

@@ -511,18 +511,30 @@ impl Sender {
     /// Puts the partition on its leader's ready list if its first batch may be sent; arms its
     /// timer.
     fn place(&mut self, index: u32, now: Instant) {
+        if let Some(leader) = self.line_up(index, now) {
+            self.pump(leader, now);
+        }
+    }
+
+    /// [`place`](Self::place) that leaves it to the caller to use the connection of the node that
+    /// it returns.
+    #[inline(always)]
+    fn line_up(&mut self, index: u32, now: Instant) -> Option<u32> {
         let partition = &self.partitions[index as usize];
         partition.tell_queued();
         if partition.filling && partition.queue.is_empty() {
-            return self.look(index, now);
+            self.look(index, now);
+            return None;
         }
         if partition.queue.is_empty() && partition.unsettled.is_empty() {
-            return self.poll_identity(now);
+            self.poll_identity(now);
+            return None;
         }
         self.arm_expiry(index, now);
         if !self.is_sendable(index, now) {
             self.watch_full(index, now);
-            return self.poll_identity(now);
+            self.poll_identity(now);
+            return None;
         }
         let partition = &mut self.partitions[index as usize];
         let Some(leader) = partition.leader else {
@@ -531,14 +543,14 @@ impl Sender {
             self.cluster.entry(&topic).touch(clock::to_nanos(now));
             self.refresh_metadata();
             self.poll_metadata(now);
-            return;
+            return None;
         };
         if partition.place == Place::Ready(leader) {
-            return;
+            return None;
         }
         partition.place = Place::Ready(leader);
         self.nodes[leader as usize].ready.push_back(index);
-        self.pump(leader, now);
+        Some(leader)
     }
 
     /// The partition's timer has passed.

@@ -178,7 +178,7 @@ impl Rig {
     pub(super) fn finish_job(&mut self, at: usize) {
         let mut job = self.jobs.remove(at).expect("so many jobs");
         job.run(&mut self.encoder);
-        self.sender.handle_compressed(job, self.now);
+        self.sender.handle_compressed(job);
         self.run();
     }
 
@@ -189,8 +189,9 @@ impl Rig {
                 continue;
             }
             job.run(&mut self.encoder);
-            self.sender.handle_compressed(job, self.now);
+            self.sender.handle_compressed(job);
         }
+        self.sender.place_compressed(self.now);
         let mut later = Vec::new();
         while let Some(action) = self.sender.poll_action() {
             later.extend(self.world.perform(action));
