@@ -43,8 +43,8 @@ pub const TAIL_ROOM_BYTES: usize = 64;
 pub const BATCH_AREA_BYTES_MIN: usize = if cfg!(kuring_loom) { 128 } else { 960 };
 /// Most buffers of oversized records that can be alive at once in one shard.
 const OVERSIZED_MAX: usize = if cfg!(kuring_loom) { 1 } else { 4096 };
-/// Chunks, which are batches of compressed topics that are open or being compressed: so many, or one
-/// for [`CHUNK_SHARE`] pooled buffers where that is more.
+/// Chunks, which are batches of compressed topics that are open or being compressed: so many, or
+/// one for [`CHUNK_SHARE`] pooled buffers where that is more.
 const CHUNKS: u32 = if cfg!(kuring_loom) { 1 } else { 1024 };
 const CHUNK_SHARE: u32 = 8;
 /// What a released buffer is filled with in debug builds.
@@ -186,8 +186,8 @@ pub struct BufferPool {
     chunks_from: u32,
     /// Batch bytes of a chunk.
     chunk_bytes: usize,
-    /// What a chunk costs at least, a pooled buffer or more: the budget is used up no later than the
-    /// chunks, so who lacks one waits for bytes, as everybody does.
+    /// What a chunk costs at least, a pooled buffer or more: the budget is used up no later than
+    /// the chunks, so who lacks one waits for bytes, as everybody does.
     chunk_cost_least: u64,
     /// Bytes of one pooled buffer, rooms included.
     stride: usize,
@@ -341,7 +341,8 @@ impl BufferPool {
         self.furnish(&self.oversized, index, batch_bytes)
     }
 
-    /// A chunk that costs `cost`, which the caller has reserved. None when there is no memory. Allocates where there were never so many at once.
+    /// A chunk that costs `cost`, which the caller has reserved. None when there is no memory.
+    /// Allocates where there were never so many at once.
     pub fn claim_chunk(&self, cost: u64) -> Option<BufferIndex> {
         debug_assert!(cost >= self.stride as u64, "its batch can go to a pooled buffer");
         let index = self.chunks.pop(&self.slots)?;

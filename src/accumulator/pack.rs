@@ -255,8 +255,8 @@ mod tests {
         }
     }
 
-    /// Who lacks a chunk must lack bytes too: for these it can wait, while a shard that has caught up
-    /// sends whoever waits for its turn straight back, again and again.
+    /// Who lacks a chunk must lack bytes too: for these it can wait, while a shard that has caught
+    /// up sends whoever waits for its turn straight back, again and again.
     #[test]
     fn the_bytes_are_used_up_no_later_than_the_chunks() {
         for memory in [100_000, 4 << 20, 32 << 20] {
