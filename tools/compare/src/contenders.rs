@@ -180,6 +180,12 @@ impl Contender {
         self.modes.contains(&mode)
     }
 
+    /// Whether it can send pieces of a text, and take a property.
+    pub(crate) fn takes_text(&self) -> bool {
+        let whole = !self.is_wall() && !self.name.starts_with("floor");
+        matches!(self.program, Own | Java) && whole
+    }
+
     /// Whether it is one of the walls, which a real broker's idempotence does not let in.
     pub(crate) fn is_wall(&self) -> bool {
         self.name.starts_with("wall")

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use compare_measure::run::Subject;
-use compare_measure::{Latencies, Outcome, Plan, Schedule, Sender, cost, value};
+use compare_measure::{Latencies, Outcome, Plan, Schedule, Sender, Values, cost};
 use kuring::{Delivery, Producer, Record, Topic};
 
 use crate::run::Options;
@@ -19,7 +19,7 @@ const KEPT_MAX: usize = 1 << 19;
 pub(crate) struct Kuring {
     producer: Producer,
     topic: Topic,
-    value: Vec<u8>,
+    values: Values,
     /// Present when every delivery is kept and looked at.
     kept: Option<VecDeque<Delivery>>,
 }
@@ -55,11 +55,11 @@ impl Kuring {
         let producer = Producer::builder().properties(properties)?.build()?;
         let topic = producer.topic(&plan.topic);
         let kept = deliveries.then(VecDeque::new);
-        Ok(Self { producer, topic, value: value(plan.size), kept })
+        Ok(Self { producer, topic, values: Values::of(plan)?, kept })
     }
 
     fn send_one(&self) -> Outcome<Delivery> {
-        Ok(self.topic.blocking_send(Record::new().value(&self.value))?)
+        Ok(self.topic.blocking_send(Record::new().value(self.values.next()))?)
     }
 
     fn send_and_keep(&mut self, count: u64) -> Outcome<()> {

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
-use compare_measure::{Latencies, Mode, Outcome, Plan, Schedule, Sender, cost, value};
+use compare_measure::{Latencies, Mode, Outcome, Plan, Schedule, Sender, Values, cost};
 use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -66,7 +66,7 @@ enum Polled {
 pub(crate) struct Librdkafka {
     producer: Polled,
     topic: String,
-    value: Vec<u8>,
+    values: Values,
 }
 
 /// The version of librdkafka that is linked.
@@ -113,7 +113,7 @@ impl Librdkafka {
             true => Polled::Elsewhere(config.create_with_context(verdicts)?),
             false => Polled::Here(config.create_with_context(verdicts)?),
         };
-        Ok(Self { producer, topic: plan.topic.clone(), value: value(plan.size) })
+        Ok(Self { producer, topic: plan.topic.clone(), values: Values::of(plan)? })
     }
 
     fn verdicts(&self) -> &Verdicts {
@@ -140,7 +140,8 @@ impl Librdkafka {
     /// Hands one over; waits while the queue is full.
     fn send_one(&self, due: usize) -> Outcome<()> {
         let mut record =
-            BaseRecord::<(), [u8], usize>::with_opaque_to(&self.topic, due).payload(&self.value);
+            BaseRecord::<(), [u8], usize>::with_opaque_to(&self.topic, due)
+                .payload(self.values.next());
         loop {
             let sent = match &self.producer {
                 Polled::Here(producer) => producer.send(record),

@@ -51,6 +51,13 @@ pub(crate) struct Options {
     /// linger.ms of the open loop and of the timed sends.
     #[arg(long, default_value_t = 0)]
     latency_linger: u64,
+    /// Compress with this codec, and send text to compress: 1 KiB pieces of the project's own
+    /// sources, say. Only for clients that take both, and throughput.
+    #[arg(long, requires = "text", value_parser = ["gzip", "snappy", "lz4", "zstd"])]
+    codec: Option<String>,
+    /// Cut the values from this file.
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
     /// Contenders by name; without it all.
     #[arg(long, value_delimiter = ',')]
     contenders: Vec<String>,
@@ -148,7 +155,8 @@ impl Options {
             Choice::Own => format!("Null broker (the harness's own), {pins}"),
             Choice::Real { .. } => "Real Kafka, nothing pinned, a new topic for each run".into(),
         };
-        format!("{place}. acks=all, idempotent where the client is, no key, no compression")
+        let codec = self.codec.as_deref().unwrap_or("no compression");
+        format!("{place}. acks=all, idempotent where the client is, no key, {codec}")
     }
 
     /// Those that were asked for and work here; and why the others do not.
@@ -159,6 +167,7 @@ impl Options {
         }
         let wanted = |contender: &&Contender| {
             let here = self.real_kafka.is_none() || !contender.is_wall();
+            let here = here && (self.text.is_none() || contender.takes_text());
             let asked = self.contenders.iter().any(|name| name == contender.name);
             asked || (self.contenders.is_empty() && here)
         };
@@ -297,6 +306,12 @@ impl Options {
         add("--rate", rate);
         add("--duration", work.duration);
         add("--linger", linger);
+        if let Some(text) = &self.text {
+            arguments.extend(["--text".into(), text.display().to_string()]);
+        }
+        if let Some(codec) = &self.codec {
+            arguments.extend(["--property".into(), format!("compression.type={codec}")]);
+        }
         for argument in &self.arguments {
             let (name, argument) = argument.split_once(':').ok_or("expected NAME:ARGUMENT")?;
             if name == contender.name {

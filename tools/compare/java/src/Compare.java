@@ -1,6 +1,8 @@
+import java.io.IOException;
 import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Locale;
 import java.util.Map;
@@ -23,18 +25,25 @@ import org.apache.kafka.common.utils.AppInfoParser;
 public final class Compare {
     private final Map<String, String> options;
     private final String topic;
-    private final byte[] value;
+    private final int size;
+    private final byte[] text;
+    private int at;
     private final KafkaProducer<byte[], byte[]> producer;
 
     /** Written by the producer's one I/O thread. */
     private final AtomicLong acknowledged = new AtomicLong();
 
-    private Compare(Map<String, String> options) {
+    private Compare(Map<String, String> options) throws IOException {
         this.options = options;
         topic = options.getOrDefault("topic", "compare");
-        value = new byte[(int) number("size", 100)];
-        for (int index = 0; index < value.length; index++) {
-            value[index] = (byte) ('a' + index % 26);
+        size = (int) number("size", 100);
+        if (options.containsKey("text")) {
+            text = Files.readAllBytes(Path.of(options.get("text")));
+        } else {
+            text = new byte[size];
+            for (int index = 0; index < size; index++) {
+                text[index] = (byte) ('a' + index % 26);
+            }
         }
         Properties properties = new Properties();
         properties.put(ProducerConfig.BOOTSTRAP_SERVERS_CONFIG, options.get("bootstrap"));
@@ -58,9 +67,19 @@ public final class Compare {
         return text == null ? otherwise : Long.parseLong(text);
     }
 
+    /** The next value: always the same letters, or the next piece of the text. */
+    private byte[] value() {
+        if (text.length == size) {
+            return text;
+        }
+        at = at + size > text.length ? 0 : at;
+        at += size;
+        return Arrays.copyOfRange(text, at - size, at);
+    }
+
     private void send(long count) {
         for (long index = 0; index < count; index++) {
-            producer.send(new ProducerRecord<>(topic, value), (metadata, error) -> {
+            producer.send(new ProducerRecord<>(topic, value()), (metadata, error) -> {
                 if (error == null) {
                     acknowledged.lazySet(acknowledged.get() + 1);
                 }
@@ -69,7 +88,7 @@ public final class Compare {
     }
 
     private void roundTrip() throws Exception {
-        producer.send(new ProducerRecord<>(topic, value)).get();
+        producer.send(new ProducerRecord<>(topic, value())).get();
         acknowledged.lazySet(acknowledged.get() + 1);
     }
 
@@ -84,7 +103,7 @@ public final class Compare {
                     LockSupport.parkNanos(Math.max(due - now, 50_000));
                 }
             }
-            producer.send(new ProducerRecord<>(topic, value), (metadata, error) -> {
+            producer.send(new ProducerRecord<>(topic, value()), (metadata, error) -> {
                 if (error == null) {
                     acknowledged.lazySet(acknowledged.get() + 1);
                     latencies.ends(due);
@@ -242,7 +261,7 @@ public final class Compare {
                 + "\"cpu_system_s\":%f,\"resident_bytes_max\":%d,\"requests\":null,"
                 + "\"latency\":%s}%n",
             AppInfoParser.getVersion(), System.getProperty("java.version"), settings, mode,
-            value.length, number("partitions", 10), records, done, seconds, steady / seconds,
+            size, number("partitions", 10), records, done, seconds, steady / seconds,
             spent / steady, whole / Math.max(done, 1), whole / 1e9 * userShare(),
             whole / 1e9 * (1 - userShare()), residentMax(),
             latencies == null ? "null" : latencies.json(mode.equals("rtt") ? 0 : rate));

@@ -10,6 +10,7 @@ pub mod latency;
 pub mod pace;
 pub mod plan;
 pub mod run;
+mod values;
 
 use std::error::Error;
 
@@ -17,6 +18,7 @@ pub use latency::{Latencies, Percentiles};
 pub use pace::Schedule;
 pub use plan::{Mode, Plan};
 pub use run::{Report, Sender};
+pub use values::Values;
 
 /// What every fallible step here returns: the process prints it and ends.
 pub type Outcome<T> = Result<T, Box<dyn Error>>;

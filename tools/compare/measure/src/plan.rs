@@ -1,5 +1,7 @@
 //! What one run does: its mode, its records, the settings that every client shares.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +60,10 @@ pub struct Plan {
     /// Bytes of each record's value; there is no key.
     #[arg(long, default_value_t = 100)]
     pub size: usize,
+    /// Cut the values from this file, in turn, instead of sending the same letters. Kuring,
+    /// librdkafka and Java know this.
+    #[arg(long, value_name = "FILE")]
+    pub text: Option<PathBuf>,
     /// Partitions of the topic. The wall sends one batch for each in every request.
     #[arg(long, default_value_t = 10)]
     pub partitions: u32,
