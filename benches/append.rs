@@ -8,43 +8,31 @@
 #![forbid(unsafe_code)]
 
 mod measure;
+mod one_ring;
 
 use std::hint::black_box;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use kuring::accumulator::Accumulator;
-use kuring::accumulator::batch_ring::{Append, BatchRing, Entry, Head, Memory, SLOTS};
+use kuring::accumulator::batch_ring::{Append, Entry, Memory};
 use kuring::delivery::tags::NoTag;
+use one_ring::OneRing;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-/// The default batch.size.
-const BATCH_BYTES: usize = 16_384;
-
-/// Bytes appended before the ring is emptied, outside the clock: it never fills.
-const LAP_BYTES: usize = BATCH_BYTES * SLOTS / 2;
-
-/// One partition, and the shard's part of it.
 struct Partition {
-    accumulator: Arc<Accumulator>,
-    ring: Arc<BatchRing>,
+    one: OneRing,
     timestamp: i64,
 }
 
 impl Partition {
     fn new() -> Self {
-        let linger = Duration::from_millis(5);
-        let accumulator = Accumulator::new(32 << 20, BATCH_BYTES, linger)
-            .expect("the kernel has 32 MiB for the arena");
-        let ring = accumulator.new_ring(&"bench".into(), 0).expect("the shard is open");
-        Self { accumulator, ring, timestamp: 1_750_000_000_000 }
+        Self { one: OneRing::new(), timestamp: 1_750_000_000_000 }
     }
 
     #[inline]
     fn append(&self, value: &[u8]) {
         // As a topic does: nearly always the open batch takes it.
-        match self.ring.append_to_open(&self.entry(value), NoTag) {
+        match self.one.ring.append_to_open(&self.entry(value), NoTag) {
             Some((delivery, _)) => drop(delivery),
             None => self.append_anew(value),
         }
@@ -52,7 +40,7 @@ impl Partition {
 
     #[inline(never)]
     fn append_anew(&self, value: &[u8]) {
-        match self.ring.append(&self.entry(value), Memory::Try) {
+        match self.one.ring.append(&self.entry(value), Memory::Try) {
             Append::Done { delivery, .. } => drop(delivery),
             other => panic!("the ring is emptied before it is full: {other:?}"),
         }
@@ -62,48 +50,6 @@ impl Partition {
     fn entry<'a>(&self, value: &'a [u8]) -> Entry<'a> {
         Entry { key: None, value: Some(value), headers: &[], timestamp: self.timestamp }
     }
-
-    /// What the shard does with it, without sending: takes each batch and acknowledges it.
-    fn empty(&self) {
-        let mut wakers = Vec::new();
-        self.ring.seal_open();
-        loop {
-            match self.ring.take() {
-                Head::Sealed(batch) => {
-                    batch.cell.acknowledge(0, -1, batch.records, &mut wakers);
-                    self.accumulator.resolved(&batch);
-                    self.accumulator.release(&batch);
-                }
-                Head::Empty => return,
-                other => panic!("nobody is writing: {other:?}"),
-            }
-        }
-    }
-}
-
-/// Appends `count` records in laps, calling `around` before and after the appends of each.
-fn laps(partition: &Partition, value: &[u8], count: u64, mut around: impl FnMut(bool)) {
-    let lap = (LAP_BYTES / (value.len() + 16)) as u64;
-    let mut rest = count;
-    while rest > 0 {
-        let now = rest.min(lap);
-        around(true);
-        (0..now).for_each(|_| partition.append(black_box(value)));
-        around(false);
-        partition.empty();
-        rest -= now;
-    }
-}
-
-/// The CPU time of the appends alone.
-fn laps_of_one(partition: &Partition, value: &[u8], count: u64) -> Duration {
-    let mut spent = Duration::ZERO;
-    let mut began = Duration::ZERO;
-    laps(partition, value, count, |begins| match begins {
-        true => began = measure::thread_cpu(),
-        false => spent += measure::thread_cpu() - began,
-    });
-    spent
 }
 
 /// Where two threads meet without sleeping: a sleeper comes late, and then nobody contends.
@@ -122,7 +68,7 @@ impl Meeting {
 /// Two threads, one on each of the first two CPUs, append `count` records together; returns the
 /// CPU time of both.
 fn laps_of_two(partition: &Partition, value: &[u8], count: u64) -> Duration {
-    let lap = (LAP_BYTES / (value.len() + 16) / 2) as u64;
+    let lap = OneRing::lap(value.len()) / 2;
     let laps = count / 2 / lap;
     let meeting = Meeting::default();
     let spent = AtomicU64::new(0);
@@ -137,7 +83,7 @@ fn laps_of_two(partition: &Partition, value: &[u8], count: u64) -> Duration {
             // Both are done; the next lap starts only when the ring is empty again.
             meeting.wait();
             if cpu == 0 {
-                partition.empty();
+                partition.one.empty();
             }
         }
     };
@@ -161,13 +107,16 @@ fn main() {
     let partition = Partition::new();
     if let Some((size, records)) = measure::asked_count::<usize>() {
         // The clock stays out: it would be counted, and it does not run under valgrind.
-        laps(&partition, &vec![b'x'; size], records, |_| {});
+        let value = vec![b'x'; size];
+        partition.one.laps(size, records, || partition.append(black_box(&value)), |_| {});
         return;
     }
     println!("{:>6}  {:>16}  {:>30}", "value", "one thread", "two threads, one partition");
     for size in [100, 1024] {
         let value = vec![b'x'; size];
-        let one = measure::rounds(200_000, |count| laps_of_one(&partition, &value, count));
+        let one = measure::rounds(200_000, |count| {
+            partition.one.spent(size, count, || partition.append(black_box(&value)))
+        });
         let two = measure::rounds(200_000, |count| laps_of_two(&partition, &value, count));
         let cell = |cost: measure::Cost| format!("{:.1} ns ({:.1})", cost.median, cost.least);
         println!("{size:>6}  {:>16}  {:>30}", cell(one), cell(two));
