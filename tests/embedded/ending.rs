@@ -68,6 +68,20 @@ fn accepted(producer: &Embedded, count: u64) -> Promised {
     (0..count).map(both).collect()
 }
 
+/// One record is acknowledged; of the others half are in flight, to a broker that answers no more.
+fn half_in_flight(broker: &FakeBroker, producer: &Embedded, others: u64) -> Promised {
+    let mut deliveries = accepted(producer, 1);
+    producer.blocking_flush();
+    silent_about(broker, ApiKey::Produce);
+    let before = broker.count(ApiKey::Produce);
+    deliveries.extend(accepted(producer, others / 2));
+    while broker.count(ApiKey::Produce) == before {
+        producer.turn(Some(crate::support::deadline::now()));
+    }
+    deliveries.extend(accepted(producer, others / 2));
+    deliveries
+}
+
 pub(crate) fn close_before_any_connection_is_made(driver: DriverChoice) {
     let asleep = FakeBroker::asleep(1, &[("t", 2)]);
     for patience in [0, 60] {
@@ -87,15 +101,7 @@ pub(crate) fn close_with_requests_in_flight(driver: DriverChoice) {
     for patience in [0, 60] {
         let broker = FakeBroker::start(&[("t", 2)]);
         let producer = embedded(&broker, driver);
-        let mut deliveries = accepted(&producer, 1);
-        producer.blocking_flush();
-        silent_about(&broker, ApiKey::Produce);
-        let before = broker.count(ApiKey::Produce);
-        deliveries.extend(accepted(&producer, 100));
-        while broker.count(ApiKey::Produce) == before {
-            producer.turn(Some(crate::support::deadline::now()));
-        }
-        deliveries.extend(accepted(&producer, 100));
+        let deliveries = half_in_flight(&broker, &producer, 200);
         let summary = producer.close(millis(patience));
         assert!(summary.acknowledged == 2 && summary.possibly_written > 0, "{summary:?}");
         settled(&producer, summary, &deliveries, 201);
@@ -241,15 +247,7 @@ pub(crate) fn dropped_with_its_runtime_it_sends_what_was_accepted(driver: Driver
 pub(crate) fn a_turn_that_panics_leaves_a_verdict_for_every_record(driver: DriverChoice) {
     let broker = FakeBroker::start(&[("t", 2)]);
     let producer = embedded(&broker, driver);
-    let mut deliveries = accepted(&producer, 1);
-    producer.blocking_flush();
-    silent_about(&broker, ApiKey::Produce);
-    let before = broker.count(ApiKey::Produce);
-    deliveries.extend(accepted(&producer, 50));
-    while broker.count(ApiKey::Produce) == before {
-        producer.turn(Some(crate::support::deadline::now()));
-    }
-    deliveries.extend(accepted(&producer, 50));
+    let deliveries = half_in_flight(&broker, &producer, 100);
     let mut flushing = producer.flush();
     assert!(poll_once(&mut flushing).is_pending());
     producer.break_shard();
