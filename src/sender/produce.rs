@@ -23,6 +23,8 @@ use crate::protocol::wire::WireError;
 pub(super) struct Answer {
     batch: u32,
     pub(super) error: ErrorCode,
+    /// The leader that it names is the one that was asked, in the epoch in which it was asked.
+    is_leader_unmoved: bool,
     base_offset: i64,
     log_append_time: i64,
     log_start_offset: i64,
@@ -53,11 +55,16 @@ impl Sender {
             };
             cursor = entry + 1;
             request.entries[entry].answered = true;
-            hints.extend(self.hint_of(&request.entries[entry], &answer));
+            let hint = self.hint_of(&request.entries[entry], &answer);
             let batch = request.entries[entry].batch;
+            let is_leader_unmoved = hint
+                .as_ref()
+                .is_some_and(|hint| hint.leader_epoch == self.batches.get(batch).leader_epoch);
+            hints.extend(hint);
             let answer = Answer {
                 batch,
                 error: answer.error,
+                is_leader_unmoved,
                 base_offset: answer.base_offset,
                 log_append_time: answer.log_append_time_ms,
                 log_start_offset: answer.log_start_offset,
@@ -125,6 +132,9 @@ impl Sender {
         let message = || answer.message.clone();
         let found = recovery(answer.error);
         if let Recovery::Retry { uncertain: true, .. } | Recovery::Fail { uncertain: true } = found
+            // Who appends a batch and then stops leading names a leader of a later epoch. The same
+            // one: it does not lead yet, as for a moment after a topic was made.
+            && !answer.is_leader_unmoved
         {
             self.batches.get_mut(batch).set_uncertain();
         }

@@ -16,6 +16,10 @@ fn offsets(count: usize) -> Vec<String> {
     (0..count).map(|offset| format!("offset {offset}")).collect()
 }
 
+fn refused_in_doubt(count: usize) -> Vec<String> {
+    vec!["MESSAGE_TOO_LARGE, maybe written".to_owned(); count]
+}
+
 fn too_large(rig: &mut Rig) -> String {
     rig.refuse_next(ErrorCode::MessageTooLarge)
 }
@@ -298,7 +302,7 @@ fn spl_1_what_may_have_been_written_is_not_split_and_never_written_twice() {
         rig.cut(requests[0].connection);
         rig.world.logs.bytes_max = Some(70);
         rig.accept_all();
-        assert_eq!(verdicts(&rig, 0, 2), ["MESSAGE_TOO_LARGE, maybe written"; 2]);
+        assert_eq!(verdicts(&rig, 0, 2), refused_in_doubt(2));
         if written {
             assert_eq!(rig.verdict(2), "offset 2");
             assert_eq!(rig.log("t-0"), ["a", "b", "c"]);
@@ -308,6 +312,24 @@ fn spl_1_what_may_have_been_written_is_not_split_and_never_written_twice() {
             assert!(rig.log("t-0").is_empty());
         }
         assert_eq!(rig.sender.counters().splits, 0);
+        rig.assert_nothing_left();
+    }
+}
+
+/// For a moment after a topic was made its leader does not know that it leads. One that did, and
+/// appended the batch, names a later epoch.
+#[test]
+fn spl_1_what_came_too_early_for_its_leader_is_split() {
+    for (epoch, is_split) in [(0, true), (1, false)] {
+        let mut rig = Rig::new(config(), &[1]);
+        rig.batch("t-0", &["a", "b"]);
+        rig.run();
+        let request = rig.produce();
+        rig.redirect(&request, ErrorCode::NotLeaderOrFollower, &[(1, epoch)], &[]);
+        rig.world.logs.bytes_max = Some(70);
+        rig.accept_all();
+        let expected = if is_split { offsets(2) } else { refused_in_doubt(2) };
+        assert_eq!(verdicts(&rig, 0, 2), expected);
         rig.assert_nothing_left();
     }
 }
