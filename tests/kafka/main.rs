@@ -51,6 +51,7 @@ macro_rules! on_every_version {
 on_every_version! {
     volume::a_million_mixed_records_from_four_threads_are_in_the_log_one_by_one,
     placement::prt_2_keyed_records_go_where_the_java_producer_puts_them,
+    placement::rck_1_records_without_a_key_stay_in_a_rack_that_leads_partitions,
     placement::api_6_a_running_producer_picks_up_new_partitions,
     sending::acks_0_records_are_in_the_log_and_have_no_offset,
     sending::acks_1_records_are_in_the_log_where_the_verdict_says,

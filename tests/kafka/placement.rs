@@ -1,16 +1,17 @@
 //! Which partition a record goes to.
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use kuring::{Producer, Record, SendError};
+use kuring::{Delivery, Producer, Record, SendError};
 
 use crate::content::Dice;
 use crate::support::deadline::Deadline;
 use crate::support::jars::Version;
 use crate::support::java;
-use crate::support::kafka::{Cluster, shared};
+use crate::support::kafka::{Cluster, disturbed, shared};
+use crate::support::place::rack;
 
 pub(crate) fn prt_2_keyed_records_go_where_the_java_producer_puts_them(version: Version) {
     let cluster = shared(version);
@@ -75,6 +76,43 @@ pub(crate) fn api_6_a_running_producer_picks_up_new_partitions(version: Version)
         deadline.check(|| format!("records in all six partitions: {reached:?}"));
     }
     assert_eq!(producer.blocking_partitions_for(name).unwrap().len(), 6);
+}
+
+/// Each of three brokers is a rack, and leads two of six partitions that nobody else has.
+pub(crate) fn rck_1_records_without_a_key_stay_in_a_rack_that_leads_partitions(version: Version) {
+    let mut guard = disturbed(version);
+    let cluster = guard.as_mut().expect("started");
+    let name = "racks";
+    cluster.create_topic(name, 6, 1, &[("min.insync.replicas", "1")]);
+    cluster.reassign(name, 6, |partition| vec![partition % 3 + 1]);
+    let builder = Producer::builder().bootstrap_servers(cluster.bootstrap()).batch_bytes(1024);
+    let second = rack(2);
+    let properties = [("partitioner.rack.aware", "true"), ("client.rack", second.as_str())];
+    let producer = builder.properties(properties).unwrap().build().unwrap();
+    let topic = producer.topic(name);
+    let value = [b'x'; 1000];
+    let send = |record: Record<'_>| topic.blocking_send(record.value(&value)).unwrap();
+    let partition = |delivery: Delivery| delivery.wait().unwrap().partition;
+
+    let unkeyed: BTreeSet<i32> = (0..60).map(|_| partition(send(Record::new()))).collect();
+    assert_eq!(unkeyed, BTreeSet::from([1, 4]));
+    let keys = (0..100).map(random_key);
+    let keyed: BTreeSet<i32> = keys.map(|key| partition(send(Record::new().key(&key)))).collect();
+    assert_eq!(keyed, (0..6).collect());
+
+    cluster.stop_broker(1);
+    let deadline = Deadline::after(Duration::from_secs(60));
+    let mut sent = Vec::new();
+    let elsewhere = |delivery: &Delivery| {
+        delivery.verdict().is_some_and(|verdict| verdict.unwrap().partition % 3 != 1)
+    };
+    while !sent.iter().any(elsewhere) {
+        sent.push(send(Record::new()));
+        cluster.watch(deadline, || format!("a record outside the rack, after {}", sent.len()));
+    }
+    cluster.restart_broker(1);
+    sent.into_iter().for_each(|delivery| drop(delivery.wait().unwrap()));
+    cluster.delete_topic(name);
 }
 
 /// The partition of each key, and how often the key is there.

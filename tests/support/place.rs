@@ -38,6 +38,11 @@ pub(crate) struct Listener {
     pub(crate) advertised: SocketAddr,
 }
 
+/// The rack of the broker with this id: each has its own.
+pub(crate) fn rack(id: usize) -> String {
+    format!("rack-{id}")
+}
+
 /// What a node does in its cluster.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -89,10 +94,12 @@ impl Place {
         let in_sync_min = replicas.min(2);
         let mut lines = format!(
             "node.id={}\n\
+             broker.rack={}\n\
              controller.quorum.voters={voters}\n\
              log.dirs={}/data\n\
              min.insync.replicas={in_sync_min}\n",
             self.id,
+            rack(self.id),
             self.folder.display()
         );
         lines += &self.listener_lines(shape);
