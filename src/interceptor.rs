@@ -62,6 +62,10 @@ pub trait Interceptor: Send + Sync {
     /// A record is about to be sent: the first thing that happens to it. It may be changed, except
     /// for its topic, or rejected. Changing the key, the value, or more than 16 headers allocates.
     ///
+    /// The key and the value are bytes already, where Java's are objects still. As in Java, the
+    /// headers that [serializers](crate::serializer::Serializer::serialize_with_headers) add are
+    /// not there: they come behind those that are, whatever is done to these.
+    ///
     /// # Errors
     /// [`OnSendError::reject`]: the record is not sent, and the caller has
     /// [`SendError::Intercepted`]. Any other error, by `?` for instance, is the interceptor's own.
@@ -70,7 +74,7 @@ pub trait Interceptor: Send + Sync {
         Ok(())
     }
 
-    /// A record has its verdict, or was not taken. `headers` are those that it was sent with. Runs
+    /// A record has its verdict, or was not taken. `headers` are all that it was sent with. Runs
     /// just before the record's own callback, mostly on the sender thread: nothing goes out and
     /// nothing comes in while it runs, so it may not take long, and what would wait is refused
     /// there ([`SendError::OnSenderThread`]).

@@ -22,6 +22,8 @@ pub struct Record<'a> {
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) headers: &'a [Header<'a>],
+    /// The last so many of them are the serializers'.
+    pub(crate) added_headers: usize,
     pub(crate) timestamp: Option<i64>,
     pub(crate) partition: Option<i32>,
 }
@@ -67,6 +69,11 @@ impl<'a> Record<'a> {
     pub fn partition(mut self, partition: i32) -> Self {
         self.partition = Some(partition);
         self
+    }
+
+    /// Its headers in two: the caller's own, and those that serializers added.
+    pub(crate) fn own_and_added_headers(&self) -> (&'a [Header<'a>], &'a [Header<'a>]) {
+        self.headers.split_at(self.headers.len() - self.added_headers)
     }
 
     /// Bytes of key, value and headers as the user counts them.

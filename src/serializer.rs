@@ -19,6 +19,7 @@
 //! Numbers are big endian. Anything else is a [`from_fn`], or a [`Serializer`] of one's own.
 #![forbid(unsafe_code)]
 
+mod headers;
 #[cfg(feature = "serde_json")]
 mod json;
 mod kafka;
@@ -26,6 +27,7 @@ mod kafka;
 use std::error::Error;
 use std::fmt;
 
+pub use headers::RecordHeaders;
 #[cfg(feature = "serde_json")]
 pub use json::Json;
 pub use kafka::{Boolean, Bytes, Double, Float, Integer, Long, Nullable, Short, Text, Uuid, Void};
@@ -104,6 +106,54 @@ pub trait Serializer<T: ?Sized>: Send + Sync {
         value: &T,
         out: &mut Vec<u8>,
     ) -> Result<(), SerializeError>;
+
+    /// [`serialize`](Self::serialize) for those that add headers to the record, such as the id of
+    /// a schema: this is what is called. Unless it is written anew it calls `serialize`, and costs
+    /// nothing. Of a record that fails nothing is sent, so no header either. Not called where there
+    /// is nothing to serialize: for null, and for bytes that are [lent](Self::borrow).
+    ///
+    /// ```
+    /// use kuring::serializer::{RecordHeaders, SerializeError, Serializer, Target};
+    ///
+    /// /// Text, and what it is.
+    /// struct Described;
+    ///
+    /// impl Serializer<str> for Described {
+    ///     fn serialize(
+    ///         &self,
+    ///         _: Target<'_>,
+    ///         text: &str,
+    ///         out: &mut Vec<u8>,
+    ///     ) -> Result<(), SerializeError> {
+    ///         out.extend_from_slice(text.as_bytes());
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn serialize_with_headers(
+    ///         &self,
+    ///         target: Target<'_>,
+    ///         headers: &mut RecordHeaders<'_>,
+    ///         text: &str,
+    ///         out: &mut Vec<u8>,
+    ///     ) -> Result<(), SerializeError> {
+    ///         headers.push("content-type", Some(b"text/plain"));
+    ///         self.serialize(target, text, out)
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`serialize`](Self::serialize).
+    fn serialize_with_headers(
+        &self,
+        target: Target<'_>,
+        headers: &mut RecordHeaders<'_>,
+        value: &T,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SerializeError> {
+        let _ = headers;
+        self.serialize(target, value, out)
+    }
 
     /// Whether `value` is written as null, which no bytes stand for: a record without a key, or a
     /// tombstone. Then [`serialize`](Self::serialize) is not called.

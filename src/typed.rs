@@ -8,6 +8,7 @@
 
 mod record;
 mod scratch;
+mod serializers;
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,10 +18,11 @@ use crate::delivery::Delivery;
 use crate::error::{SendError, TrySendError};
 use crate::producer::Producer;
 use crate::record::Record;
-use crate::serializer::{Field, SerializeError, Serializer, Target};
+use crate::serializer::{Field, SerializeError, Serializer};
 use crate::topic::{self, Topic};
 pub use record::TypedRecord;
-use scratch::{Parts, Scratch};
+use scratch::{Parts, Scratch, Slots};
+use serializers::Serializers;
 
 /// Why a typed record was not taken. `E` is what the plain call of the same name returns.
 #[derive(Debug, thiserror::Error)]
@@ -64,14 +66,12 @@ pub enum TypedSendError<E: std::error::Error + 'static = SendError> {
 /// ```
 pub struct TypedTopic<K: ?Sized, V: ?Sized> {
     topic: Topic,
-    key: Arc<dyn Serializer<K>>,
-    value: Arc<dyn Serializer<V>>,
+    serializers: Serializers<K, V>,
 }
 
 impl<K: ?Sized, V: ?Sized> Clone for TypedTopic<K, V> {
     fn clone(&self) -> Self {
-        let (key, value) = (Arc::clone(&self.key), Arc::clone(&self.value));
-        Self { topic: self.topic.clone(), key, value }
+        Self { topic: self.topic.clone(), serializers: self.serializers.clone() }
     }
 }
 
@@ -102,7 +102,7 @@ impl<K: ?Sized, V: ?Sized> TypedTopic<K, V> {
         key: impl Serializer<K> + 'static,
         value: impl Serializer<V> + 'static,
     ) -> Self {
-        Self { topic, key: Arc::new(key), value: Arc::new(value) }
+        Self { topic, serializers: Serializers::new(key, value) }
     }
 
     /// The topic, for records that are bytes already.
@@ -130,8 +130,8 @@ impl<K: ?Sized, V: ?Sized> TypedTopic<K, V> {
         K: 'a,
         V: 'a,
     {
-        let (record, mut scratch) = (record.into(), Scratch::take());
-        let record = self.encode(record, scratch.first())?;
+        let (record, mut scratch, mut slots) = (record.into(), Scratch::take(), Slots::EMPTY);
+        let record = self.encode(record, scratch.first(), &mut slots)?;
         self.topic.send(record).await.map_err(TypedSendError::Send)
     }
 
@@ -179,8 +179,8 @@ impl<K: ?Sized, V: ?Sized> TypedTopic<K, V> {
         K: 'a,
         V: 'a,
     {
-        let (record, mut scratch) = (record.into(), Scratch::take());
-        let record = self.encode(record, scratch.first())?;
+        let (record, mut scratch, mut slots) = (record.into(), Scratch::take(), Slots::EMPTY);
+        let record = self.encode(record, scratch.first(), &mut slots)?;
         self.topic.submit(record, user_data).await.map_err(TypedSendError::Send)
     }
 
@@ -230,8 +230,8 @@ impl<K: ?Sized, V: ?Sized> TypedTopic<K, V> {
         K: 'a,
         V: 'a,
     {
-        let (record, mut scratch) = (record.into(), Scratch::take());
-        let record = self.encode(record, scratch.first())?;
+        let (record, mut scratch, mut slots) = (record.into(), Scratch::take(), Slots::EMPTY);
+        let record = self.encode(record, scratch.first(), &mut slots)?;
         self.topic.send_with(record, call).await.map_err(TypedSendError::Send)
     }
 
@@ -281,10 +281,11 @@ impl<K: ?Sized, V: ?Sized> TypedTopic<K, V> {
     ) -> Result<(), TypedSendError> {
         let mut scratch = Scratch::take();
         for records in records.chunks(scratch::RUN) {
+            let mut slots = [const { Slots::EMPTY }; scratch::RUN];
             let mut plain = [Record::new(); scratch::RUN];
             let (mut count, mut failed) = (0, None);
-            for (record, parts) in records.iter().zip(scratch.run()) {
-                match self.encode(*record, parts) {
+            for ((record, parts), slots) in records.iter().zip(scratch.run()).zip(&mut slots) {
+                match self.encode(*record, parts, slots) {
                     Ok(record) => plain[count] = record,
                     Err(error) => {
                         failed = Some(error);
@@ -319,39 +320,18 @@ impl<K: ?Sized, V: ?Sized> TypedTopic<K, V> {
         record: TypedRecord<'a, K, V>,
         call: impl FnOnce(Record<'_>) -> Result<T, E>,
     ) -> Result<T, TypedSendError<E>> {
-        let mut scratch = Scratch::take();
-        let record = self.encode(record, scratch.first())?;
+        let (mut scratch, mut slots) = (Scratch::take(), Slots::EMPTY);
+        let record = self.encode(record, scratch.first(), &mut slots)?;
         call(record).map_err(TypedSendError::Send)
     }
 
-    fn encode<'r, E: std::error::Error + 'static>(
+    fn encode<'p, 's, E: std::error::Error + 'static>(
         &self,
-        record: TypedRecord<'r, K, V>,
-        parts: &'r mut Parts,
-    ) -> Result<Record<'r>, TypedSendError<E>> {
-        let Parts { key, value } = parts;
-        let mut plain = record.plain;
-        plain.key = self.bytes(Field::Key, &*self.key, record.key, key)?;
-        plain.value = self.bytes(Field::Value, &*self.value, record.value, value)?;
-        Ok(plain)
-    }
-
-    /// The bytes of one part, its own or those written to `out`; None for null.
-    fn bytes<'r, T: ?Sized, E: std::error::Error + 'static>(
-        &self,
-        field: Field,
-        serializer: &dyn Serializer<T>,
-        part: Option<&'r T>,
-        out: &'r mut Vec<u8>,
-    ) -> Result<Option<&'r [u8]>, TypedSendError<E>> {
-        let Some(part) = part.filter(|part| !serializer.is_null(part)) else { return Ok(None) };
-        if let Some(bytes) = serializer.borrow(part) {
-            return Ok(Some(bytes));
-        }
-        out.clear();
-        match serializer.serialize(Target::new(self.name(), field), part, out) {
-            Ok(()) => Ok(Some(out)),
-            Err(source) => Err(TypedSendError::Serialize { field, source }),
-        }
+        record: TypedRecord<'p, K, V>,
+        parts: &'p mut Parts,
+        slots: &'s mut Slots<'p>,
+    ) -> Result<Record<'s>, TypedSendError<E>> {
+        let encoded = self.serializers.encode(self.name(), record, parts, slots);
+        encoded.map_err(|(field, source)| TypedSendError::Serialize { field, source })
     }
 }

@@ -21,7 +21,7 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use kafka_protocol::messages::ApiKey;
-use kuring::serializer::{Long, SerializeError, Serializer, Target, Text};
+use kuring::serializer::{Long, RecordHeaders, SerializeError, Serializer, Target, Text};
 use kuring::{
     Completion, Compression, ConfigBuilder, Delivery, DeliveryReport, DriverChoice, HeaderList,
     Interceptor, Metrics, OnSendError, Outgoing, Producer, Record, Topic, TypedRecord, TypedTopic,
@@ -180,20 +180,60 @@ impl Serializer<u64> for Wide {
     }
 }
 
-/// One by one, and several at once.
+/// The same, and two headers.
+struct Labelled;
+
+impl Serializer<u64> for Labelled {
+    fn serialize(
+        &self,
+        target: Target<'_>,
+        value: &u64,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SerializeError> {
+        Wide.serialize(target, value, out)
+    }
+
+    fn serialize_with_headers(
+        &self,
+        target: Target<'_>,
+        headers: &mut RecordHeaders<'_>,
+        value: &u64,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SerializeError> {
+        headers.push("schema", Some(&value.to_be_bytes()));
+        headers.push("content-type", Some(b"number"));
+        self.serialize(target, value, out)
+    }
+}
+
 fn serialized(
-    Flooded { producer, .. }: &Flooded,
+    flooded: &Flooded,
     count: u64,
     taken: &mut Vec<Delivery>,
     _: &mut VecDeque<Delivery>,
+) {
+    serialized_by(flooded, count, taken, || Wide);
+}
+
+fn labelled(flooded: &Flooded, count: u64, taken: &mut Vec<Delivery>, _: &mut VecDeque<Delivery>) {
+    serialized_by(flooded, count, taken, || Labelled);
+}
+
+/// One by one, and several at once.
+fn serialized_by<S: Serializer<u64> + 'static>(
+    Flooded { producer, .. }: &Flooded,
+    count: u64,
+    taken: &mut Vec<Delivery>,
+    values: fn() -> S,
 ) {
     thread_local! {
         static TOPICS: std::cell::OnceCell<(TypedTopic<str, u64>, TypedTopic<i64, u64>)> =
             const { std::cell::OnceCell::new() };
     }
     TOPICS.with(|topics| {
-        let made =
-            || (producer.typed_topic("t", Text, Wide), producer.typed_topic("t", Long, Wide));
+        let made = || {
+            (producer.typed_topic("t", Text, values()), producer.typed_topic("t", Long, values()))
+        };
         let (by_text, by_number) = topics.get_or_init(made);
         let numbers: [u64; 50] = std::array::from_fn(|at| at as u64);
         let many = numbers.each_ref().map(|number| TypedRecord::new().key(&7).value(number));
@@ -489,6 +529,11 @@ macro_rules! takes_nothing {
             #[test]
             fn serializing_takes_nothing() {
                 crate::takes_nothing(DRIVER, crate::serialized);
+            }
+
+            #[test]
+            fn serializers_that_add_headers_take_nothing() {
+                crate::takes_nothing(DRIVER, crate::labelled);
             }
 
             #[test]

@@ -45,10 +45,10 @@ impl<'a> Outgoing<'a> {
         changed.map_or(self.plain.value, |value| value.as_deref())
     }
 
-    /// The headers, in order.
+    /// The headers, in order, without those that serializers add: they come behind these.
     pub fn headers(&self) -> impl Iterator<Item = Header<'_>> {
         let changed = self.draft.headers();
-        let plain = if changed.is_some() { &[] } else { self.plain.headers };
+        let plain = if changed.is_some() { &[] } else { self.plain.own_and_added_headers().0 };
         changed.into_iter().flat_map(HeaderList::iter).chain(plain.iter().copied())
     }
 
@@ -82,7 +82,7 @@ impl<'a> Outgoing<'a> {
             tried.has_headers = true;
             match good.has_headers {
                 true => tried.headers.copy_from(&good.headers),
-                false => tried.headers.replace(self.plain.headers),
+                false => tried.headers.replace(self.plain.own_and_added_headers().0),
             }
         }
         &mut tried.headers
@@ -176,14 +176,17 @@ impl Draft {
         let Edits { key, value, has_headers, headers, timestamp, partition } = &self.good;
         let mut few = [Header { key: "", value: None }; FEW];
         let mut many = Vec::new();
+        let (_, added) = plain.own_and_added_headers();
+        let count = headers.len() + added.len();
+        let all = headers.iter().chain(added.iter().copied());
         let headers = match has_headers {
             false => plain.headers,
-            true if headers.len() <= FEW => {
-                few.iter_mut().zip(headers.iter()).for_each(|(slot, header)| *slot = header);
-                &few[..headers.len()]
+            true if count <= FEW => {
+                few.iter_mut().zip(all).for_each(|(slot, header)| *slot = header);
+                &few[..count]
             }
             true => {
-                many.extend(headers.iter());
+                many.extend(all);
                 &many
             }
         };
@@ -191,6 +194,7 @@ impl Draft {
             key: key.as_ref().map_or(plain.key, |key| key.as_deref()),
             value: value.as_ref().map_or(plain.value, |value| value.as_deref()),
             headers,
+            added_headers: plain.added_headers,
             timestamp: timestamp.or(plain.timestamp),
             partition: partition.unwrap_or(plain.partition),
         })

@@ -127,6 +127,40 @@ fn many_headers_are_sent_too() {
 }
 
 #[test]
+fn headers_of_serializers_are_not_seen_and_come_behind_all_others() {
+    let added = ["own", "id", "id"].map(|key| Header { key, value: None });
+    let mut record = Record::new().headers(&added);
+    record.added_headers = 2;
+    let keys = |links| {
+        let mut draft = Draft::default();
+        Chain::new(links).on_send(&"t".into(), &record, &mut draft).unwrap();
+        let keys =
+            |record: &Record<'_>| record.headers.iter().map(|it| it.key.to_owned()).collect();
+        draft.with_record::<Vec<_>>(&record, keys)
+    };
+    let looking = || {
+        link(|record| {
+            assert!(record.headers().map(|header| header.key).eq(["own"]));
+            Ok(())
+        })
+    };
+    assert_eq!(keys(vec![looking()]), ["own", "id", "id"]);
+    let adding = link(|record| {
+        record.headers_mut().push("mine", None);
+        assert!(record.headers().map(|header| header.key).eq(["own", "mine"]));
+        Ok(())
+    });
+    assert_eq!(keys(vec![looking(), adding]), ["own", "mine", "id", "id"]);
+    let clearing = link(|record| {
+        record.headers_mut().clear();
+        (0..100).for_each(|number| record.headers_mut().push(&number.to_string(), None));
+        Ok(())
+    });
+    let keys = keys(vec![clearing]);
+    assert_eq!((keys.len(), &*keys[99], &*keys[100], &*keys[101]), (102, "99", "id", "id"));
+}
+
+#[test]
 fn ack_4_every_interceptor_is_told_although_one_panics() {
     struct Told(Arc<Mutex<Vec<usize>>>, usize);
     impl Interceptor for Told {

@@ -83,6 +83,12 @@ impl HeaderList {
         self.iter().filter(|header| header.key == key).last()
     }
 
+    /// The memory that it holds.
+    pub(crate) fn capacity_bytes(&self) -> usize {
+        let ends = self.ends.capacity() * size_of::<End>();
+        self.keys.capacity() + self.values.capacity() + ends
+    }
+
     /// Has these headers instead.
     pub(crate) fn replace(&mut self, headers: &[Header<'_>]) {
         self.clear();

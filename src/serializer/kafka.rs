@@ -4,7 +4,7 @@
 //! `serializer.rs` names.
 #![forbid(unsafe_code)]
 
-use super::{SerializeError, Serializer, Target};
+use super::{RecordHeaders, SerializeError, Serializer, Target};
 
 /// Bytes as they are: `[u8]`, `Vec<u8>`, `[u8; N]`, and what else can be seen as bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -134,6 +134,17 @@ impl<T, S: Serializer<T>> Serializer<Option<T>> for Nullable<S> {
         out: &mut Vec<u8>,
     ) -> Result<(), SerializeError> {
         value.as_ref().map_or(Ok(()), |value| self.0.serialize(target, value, out))
+    }
+
+    fn serialize_with_headers(
+        &self,
+        target: Target<'_>,
+        headers: &mut RecordHeaders<'_>,
+        value: &Option<T>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SerializeError> {
+        let Some(value) = value else { return Ok(()) };
+        self.0.serialize_with_headers(target, headers, value, out)
     }
 
     fn is_null(&self, value: &Option<T>) -> bool {

@@ -55,7 +55,7 @@ impl<'a, K: ?Sized, V: ?Sized> TypedRecord<'a, K, V> {
         self
     }
 
-    /// As [`Record::headers`].
+    /// As [`Record::headers`]. Those that serializers add come behind them.
     #[must_use]
     pub fn headers(mut self, headers: &'a [Header<'a>]) -> Self {
         self.plain = self.plain.headers(headers);

@@ -61,6 +61,7 @@ on_every_version! {
     completions::every_submitted_record_is_where_its_completion_says,
     completions::an_embedded_producer_delivers,
     typed::typed_records_are_what_java_s_deserializers_read,
+    typed::headers_that_serializers_add_are_read_by_java,
     typed::what_an_interceptor_changes_is_in_the_log,
     reserving::a_batch_goes_without_its_dropped_first_record,
     reserving::a_batch_goes_without_its_late_first_record_which_comes_behind_it,

@@ -5,7 +5,8 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use kuring::serializer::{
-    Boolean, Double, Float, Integer, Long, Nullable, Serializer, Short, Text, Uuid,
+    Boolean, Double, Float, Integer, Long, Nullable, RecordHeaders, SerializeError, Serializer,
+    Short, Target, Text, Uuid,
 };
 use kuring::{
     DeliveryReport, Header, HeaderList, Interceptor, OnSendError, Outgoing, Producer, Record,
@@ -13,7 +14,7 @@ use kuring::{
 };
 
 use crate::support::jars::Version;
-use crate::support::java::{SEPARATOR, consume_as};
+use crate::support::java::{SEPARATOR, consume_as, consume_with_headers};
 use crate::support::kafka::{Cluster, shared};
 
 const TOPIC: &str = "typed";
@@ -73,6 +74,51 @@ pub(crate) fn typed_records_are_what_java_s_deserializers_read(version: Version)
     let records = [("tombstone", None::<&str>), ("empty", Some(""))];
     let found = read_by_java(cluster, 4, serializers, ["String", "String"], &records);
     assert_eq!(found, lines(&[["tombstone", "null"], ["empty", ""]]));
+}
+
+/// Text, and in headers what it is and how long.
+struct Described;
+
+impl Serializer<str> for Described {
+    fn serialize(
+        &self,
+        _: Target<'_>,
+        text: &str,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SerializeError> {
+        out.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+
+    fn serialize_with_headers(
+        &self,
+        target: Target<'_>,
+        headers: &mut RecordHeaders<'_>,
+        text: &str,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SerializeError> {
+        headers.push("content-type", Some(b"text/plain"));
+        headers.push(&format!("{}-length", target.field), Some(text.len().to_string().as_bytes()));
+        self.serialize(target, text, out)
+    }
+}
+
+pub(crate) fn headers_that_serializers_add_are_read_by_java(version: Version) {
+    let (cluster, name) = (shared(version), "described");
+    cluster.create_topic(name, 1, 1, &[]);
+    let producer = Producer::builder().bootstrap_servers(cluster.bootstrap()).build().unwrap();
+    let topic = producer.typed_topic::<str, str>(name, Described, Described);
+    let own = [Header { key: "own", value: Some(b"first") }];
+    let records = [
+        TypedRecord::new().key("größe").value("7"),
+        TypedRecord::new().value("alone").headers(&own),
+    ];
+    topic.blocking_send_batch(&records, &mut Vec::new()).unwrap();
+    assert_eq!(producer.close(Duration::from_secs(30)).acknowledged, 2);
+    let expected = "content-type:text/plain,key-length:7,content-type:text/plain,value-length:1\t\
+                    größe\t7\n\
+                    own:first,content-type:text/plain,value-length:5\tnull\talone\n";
+    assert_eq!(consume_with_headers(cluster, name, 0, 2), expected);
 }
 
 /// Adds a header, takes one away, and hides every second value.

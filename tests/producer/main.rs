@@ -179,5 +179,7 @@ on_every_driver! {
     typed::a_serializer_that_fails_fails_its_record_only,
     typed::a_serializer_that_panics_leaves_no_hole,
     typed::a_serializer_may_send_records_itself,
+    typed::serializers_add_headers_behind_the_records_own,
+    typed::interceptors_see_the_headers_of_serializers_with_the_verdict,
     typed::what_the_plain_call_refuses_is_told_as_it_is,
 }

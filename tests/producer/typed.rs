@@ -3,12 +3,15 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use std::sync::mpsc::{Sender, channel};
+
 use kuring::serializer::{
-    Double, Field, Long, Nullable, SerializeError, Serializer, Target, Text, Void, from_fn,
+    Double, Field, Long, Nullable, RecordHeaders, SerializeError, Serializer, Target, Text, Void,
+    from_fn,
 };
 use kuring::{
-    Completion, DeliveryReport, DriverChoice, Header, Producer, SendError, TrySendError,
-    TypedRecord, TypedSendError, TypedTopic,
+    Completion, DeliveryReport, DriverChoice, Header, HeaderList, Interceptor, OnSendError,
+    Outgoing, Producer, SendError, TrySendError, TypedRecord, TypedSendError, TypedTopic,
 };
 
 use crate::rig::{builder, offsets, poll_once, run};
@@ -128,6 +131,123 @@ impl Serializer<i64> for Moody {
         // `?` takes every error.
         out.extend_from_slice(&u32::try_from(*value)?.to_be_bytes());
         Ok(())
+    }
+}
+
+/// Adds the number as a header, under the part's name. Refuses those below zero after that.
+struct Stamped;
+
+impl Serializer<i64> for Stamped {
+    fn serialize(
+        &self,
+        _: Target<'_>,
+        value: &i64,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SerializeError> {
+        out.extend_from_slice(&u32::try_from(*value)?.to_be_bytes());
+        Ok(())
+    }
+
+    fn serialize_with_headers(
+        &self,
+        target: Target<'_>,
+        headers: &mut RecordHeaders<'_>,
+        value: &i64,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SerializeError> {
+        assert!(headers.iter().all(|header| header.value != Some(b"-1")), "of a refused record");
+        headers.push(&target.field.to_string(), Some(value.to_string().as_bytes()));
+        self.serialize(target, value, out)
+    }
+}
+
+pub(crate) fn serializers_add_headers_behind_the_records_own(driver: DriverChoice) {
+    let broker = FakeBroker::start(&[("t", 1)]);
+    let producer = builder(&broker, driver).build().unwrap();
+    let topic = producer.typed_topic::<i64, i64>("t", Stamped, Stamped);
+    let own = [Header { key: "own", value: None }];
+    let keys: Vec<i64> = (0..101).map(|number| number * 1000).collect();
+    let values: Vec<i64> = (0..101).collect();
+    let pairs = || keys.iter().zip(&values);
+    let record = |(key, value)| TypedRecord::from((key, value)).headers(&own);
+    let refused = record((&0, &-1));
+    // Waits for metadata, with the headers that were added.
+    let mut waiting = Box::pin(topic.send(record((&keys[0], &values[0]))));
+    assert!(poll_once(&mut waiting).is_pending());
+    let mut deliveries = vec![run("send", waiting).unwrap()];
+    assert!(is_refused(&topic.blocking_send(refused).unwrap_err()));
+    deliveries.push(topic.try_send(record((&keys[1], &values[1]))).unwrap());
+    assert!(is_refused(&topic.try_send(refused).unwrap_err()));
+    let records: Vec<_> = pairs().skip(2).take(70).map(record).chain([refused]).collect();
+    let error = topic.blocking_send_batch(&records, &mut deliveries).unwrap_err();
+    assert!(is_refused(&error) && deliveries.len() == 72, "{error}");
+    let records: Vec<_> = pairs().skip(72).take(28).map(record).collect();
+    run("send_batch", topic.send_batch(&records, &mut deliveries)).unwrap();
+    // A tombstone has a key, and its header.
+    let tombstone = TypedRecord::new().key(&keys[100]).headers(&own);
+    deliveries.push(topic.blocking_send(tombstone).unwrap());
+    assert_eq!(offsets(deliveries), (0..101).collect::<Vec<_>>());
+
+    let header = |field: &str, number: &i64| (field.into(), Some(number.to_string().into_bytes()));
+    for (record, (key, value)) in broker.log("t", 0).iter().zip(pairs()) {
+        let added = [("own".into(), None), header("key", key), header("value", value)];
+        let expected = if record.value.is_some() { &added[..] } else { &added[..2] };
+        assert_eq!(record.headers, expected);
+        assert_eq!(record.value.is_none(), *value == 100);
+    }
+}
+
+/// Adds a header, and tells which it saw before and after.
+struct Onlooker(Sender<(&'static str, Vec<String>)>);
+
+impl Onlooker {
+    fn tell<'a>(&self, when: &'static str, headers: impl Iterator<Item = Header<'a>>) {
+        self.0.send((when, headers.map(|header| header.key.to_owned()).collect())).unwrap();
+    }
+}
+
+impl Interceptor for Onlooker {
+    fn on_send(&self, record: &mut Outgoing<'_>) -> Result<(), OnSendError> {
+        self.tell("sent", record.headers());
+        record.headers_mut().push("onlooker", None);
+        Ok(())
+    }
+
+    fn on_acknowledgement(&self, report: &DeliveryReport<'_>, headers: &HeaderList) {
+        self.tell(if report.verdict.is_ok() { "acknowledged" } else { "failed" }, headers.iter());
+    }
+}
+
+/// In Java they see a record before it is serialized, and its verdict long after.
+pub(crate) fn interceptors_see_the_headers_of_serializers_with_the_verdict(driver: DriverChoice) {
+    let broker = FakeBroker::start(&[("t", 1)]);
+    let (told, heard) = channel();
+    let producer = builder(&broker, driver).interceptor(Onlooker(told)).build().unwrap();
+    let topic = producer.typed_topic::<i64, i64>("t", Stamped, Stamped);
+    let own = [Header { key: "own", value: None }];
+    let record = |value| TypedRecord::from((&7, value)).headers(&own);
+    let mut deliveries = vec![topic.blocking_send(record(&1)).unwrap()];
+    let mut waiting = Box::pin(topic.send(record(&2)));
+    deliveries.extend(match poll_once(&mut waiting) {
+        std::task::Poll::Ready(sent) => sent,
+        std::task::Poll::Pending => run("send", waiting),
+    });
+    topic.blocking_send_batch(&[record(&3)], &mut deliveries).unwrap();
+    assert_eq!(offsets(deliveries), [0, 1, 2]);
+    producer.close(PATIENCE);
+    drop(topic.blocking_send(record(&4)).unwrap_err());
+    let all = ["own", "onlooker", "key", "value"];
+    let mut told: Vec<_> = heard.try_iter().collect();
+    told.sort();
+    let expected = [("acknowledged", 3, &all[..]), ("failed", 1, &all[..]), ("sent", 4, &all[..1])];
+    let expected = expected.iter().flat_map(|(when, count, keys)| {
+        let keys: Vec<_> = keys.iter().map(|key| (*key).to_owned()).collect();
+        vec![(*when, keys); *count]
+    });
+    assert_eq!(told, expected.collect::<Vec<_>>());
+    for record in broker.log("t", 0) {
+        let keys: Vec<_> = record.headers.iter().map(|(key, _)| &key[..]).collect();
+        assert_eq!(keys, all.map(str::as_bytes));
     }
 }
 

@@ -45,7 +45,18 @@ pub(crate) fn consume_from(
     partition: i32,
     count: usize,
 ) -> String {
-    console_consumer(version, bootstrap, (topic, partition), count, ["String"; 2])
+    console_consumer(version, bootstrap, (topic, partition), count, ["String"; 2], false)
+}
+
+/// As [`consume`], with the headers in front: `name:value` each, commas between.
+pub(crate) fn consume_with_headers(
+    cluster: &Cluster,
+    topic: &str,
+    partition: i32,
+    count: usize,
+) -> String {
+    let (version, place) = (cluster.version(), (topic, partition));
+    console_consumer(version, &cluster.bootstrap(), place, count, ["String"; 2], true)
 }
 
 /// [`consume`] with Kafka's deserializers of these types for key and value.
@@ -56,7 +67,8 @@ pub(crate) fn consume_as(
     count: usize,
     types: [&str; 2],
 ) -> String {
-    console_consumer(cluster.version(), &cluster.bootstrap(), (topic, partition), count, types)
+    let (version, place) = (cluster.version(), (topic, partition));
+    console_consumer(version, &cluster.bootstrap(), place, count, types, false)
 }
 
 fn console_consumer(
@@ -65,6 +77,7 @@ fn console_consumer(
     (topic, partition): (&str, i32),
     count: usize,
     types: [&str; 2],
+    with_headers: bool,
 ) -> String {
     let class = |name: &str| format!("org.apache.kafka.common.serialization.{name}Deserializer");
     let [key, value] = types.map(class);
@@ -75,6 +88,7 @@ fn console_consumer(
     };
     let (partition, count) = (partition.to_string(), count.to_string());
     let separator = format!("key.separator={SEPARATOR}");
+    let headers = format!("print.headers={with_headers}");
     let arguments = [
         ["--bootstrap-server", bootstrap],
         ["--topic", topic],
@@ -83,6 +97,7 @@ fn console_consumer(
         ["--max-messages", &count],
         ["--timeout-ms", "60000"],
         [property, "print.key=true"],
+        [property, &headers],
         [property, &separator],
         [property, &key],
         [property, &value],

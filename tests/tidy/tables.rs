@@ -164,7 +164,7 @@ pub(crate) const LAYERS: &[Layer] = &[
         uses: &["clock", "delivery", "error", "record"],
     },
     Layer { modules: &["delivery"], uses: &["clock", "error", "fork", "park", "record", "sync"] },
-    Layer { modules: &["serializer"], uses: &[] },
+    Layer { modules: &["serializer"], uses: &["record"] }, // the headers that they add
     // A wait with a deadline has to know what time it is.
     Layer { modules: &["park"], uses: &["clock", "sync"] },
     Layer { modules: &["fork"], uses: &[] },
