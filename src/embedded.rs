@@ -48,6 +48,7 @@
 
 mod drive;
 mod local;
+mod typed;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -62,6 +63,7 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 pub use drive::Drive;
 pub use local::{Local, LocalSending, LocalTopic};
+pub use typed::LocalTypedTopic;
 
 use crate::clock;
 use crate::config::{ConfigBuilder, ConfigError, Settings};

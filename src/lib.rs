@@ -38,7 +38,7 @@
 //! for a record ([`send_with`](Topic::send_with)), or one handler for all that are submitted
 //! ([`delivery_handler`](ConfigBuilder::delivery_handler)). An [`Interceptor`] sees every record
 //! and every verdict. A [`TypedTopic`] takes keys and values that are not bytes yet. Services with
-//! one thread run the producer inside their own loop: [`Embedded`].
+//! one thread run the producer inside their own loop, typed topics included: [`Embedded`].
 //!
 //! Where records without a partition go is [`PartitionerClass`]'s to say, or a [`Partitioner`]'s.
 //! Batches are compressed by [`Compression`], or a topic's own ([`Producer::topic_with`]).

@@ -305,11 +305,20 @@ impl Topic {
         records: &[Record<'_>],
         deliveries: &mut Vec<Delivery>,
     ) -> Result<(), SendError> {
+        self.send_batch_as(records, deliveries).await
+    }
+
+    /// [`send_batch`](Self::send_batch), with deliveries as the caller wants them.
+    pub(crate) async fn send_batch_as<D: From<Delivery>>(
+        &self,
+        records: &[Record<'_>],
+        deliveries: &mut Vec<D>,
+    ) -> Result<(), SendError> {
         let mut at = 0;
         while let Some(record) = records.get(at) {
             let taken = self.append_run(&records[at..], deliveries);
             if taken == 0 {
-                deliveries.push(self.send(*record).await?);
+                deliveries.push(self.send(*record).await?.into());
             }
             at += taken.max(1);
         }
@@ -486,7 +495,11 @@ impl Topic {
 
     /// Appends as many of the records as one claim can take; returns how many. 0 when the first
     /// needs the long way.
-    fn append_run(&self, records: &[Record<'_>], deliveries: &mut Vec<Delivery>) -> usize {
+    fn append_run<D: From<Delivery>>(
+        &self,
+        records: &[Record<'_>],
+        deliveries: &mut Vec<D>,
+    ) -> usize {
         let count = self.shared.entry.partition_count();
         let Some(first) = records.first().filter(|_| count > 0) else { return 0 };
         let Ok(way) = self.way(first, count) else { return 0 };

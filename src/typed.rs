@@ -279,6 +279,15 @@ impl<K: ?Sized, V: ?Sized> TypedTopic<K, V> {
         records: &[TypedRecord<'_, K, V>],
         deliveries: &mut Vec<Delivery>,
     ) -> Result<(), TypedSendError> {
+        self.send_batch_as(records, deliveries).await
+    }
+
+    /// [`send_batch`](Self::send_batch), with deliveries as the caller wants them.
+    pub(crate) async fn send_batch_as<D: From<Delivery>>(
+        &self,
+        records: &[TypedRecord<'_, K, V>],
+        deliveries: &mut Vec<D>,
+    ) -> Result<(), TypedSendError> {
         let mut scratch = Scratch::take();
         for records in records.chunks(scratch::RUN) {
             let mut slots = [const { Slots::EMPTY }; scratch::RUN];
@@ -294,7 +303,7 @@ impl<K: ?Sized, V: ?Sized> TypedTopic<K, V> {
                 }
                 count += 1;
             }
-            let sent = self.topic.send_batch(&plain[..count], deliveries).await;
+            let sent = self.topic.send_batch_as(&plain[..count], deliveries).await;
             sent.map_err(TypedSendError::Send)?;
             failed.map_or(Ok(()), Err)?;
         }

@@ -13,16 +13,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::callback::DeliveryReport;
+use crate::config::Compression;
 use crate::delivery::Delivery;
 use crate::error::{SendError, TrySendError};
 use crate::record::{Acknowledged, Record};
-use crate::topic::{Submitting, Topic};
+use crate::topic::{SendingWith, Submitting, Topic};
 
 /// Something of an [`Embedded`](super::Embedded) producer, on its thread.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless awaited"]
 pub struct Local<T> {
-    inner: T,
+    pub(super) inner: T,
     stays: PhantomData<Rc<()>>,
 }
 
@@ -55,6 +56,12 @@ impl Local<Delivery> {
     }
 }
 
+impl From<Delivery> for Local<Delivery> {
+    fn from(delivery: Delivery) -> Self {
+        Self::new(delivery)
+    }
+}
+
 /// The future of [`LocalTopic::send`].
 #[derive(Debug)]
 #[must_use = "a record is sent when the future is polled"]
@@ -72,7 +79,7 @@ impl Future for LocalSending<'_> {
 /// does not keep its producer open.
 #[derive(Clone, Debug)]
 pub struct LocalTopic {
-    topic: Topic,
+    pub(super) topic: Topic,
     stays: PhantomData<Rc<()>>,
 }
 
@@ -85,6 +92,12 @@ impl LocalTopic {
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         self.topic.name()
+    }
+
+    /// How the topic's batches are compressed.
+    #[must_use]
+    pub fn compression(&self) -> Compression {
+        self.topic.compression()
     }
 
     /// Holds the topic's records back: [`Topic::pause`].
@@ -150,5 +163,31 @@ impl LocalTopic {
     /// As [`Topic::submit`].
     pub fn submit<'a>(&'a self, record: Record<'a>, user_data: u64) -> Local<Submitting<'a>> {
         Local::new(self.topic.submit(record, user_data))
+    }
+
+    /// [`send`](Self::send) with a closure instead of a delivery, which a turn calls:
+    /// [`Topic::send_with`].
+    ///
+    /// # Errors
+    /// As [`Topic::send_with`].
+    pub fn send_with<'a>(
+        &'a self,
+        record: Record<'a>,
+        call: impl FnOnce(&DeliveryReport<'_>) + Send + 'static,
+    ) -> Local<SendingWith<'a>> {
+        Local::new(self.topic.send_with(record, call))
+    }
+
+    /// Sends many records, several at once: [`Topic::send_batch`]. Where it has to wait, something
+    /// else has to run the turns.
+    ///
+    /// # Errors
+    /// As [`Topic::send_batch`].
+    pub async fn send_batch(
+        &self,
+        records: &[Record<'_>],
+        deliveries: &mut Vec<Local<Delivery>>,
+    ) -> Result<(), SendError> {
+        self.topic.send_batch_as(records, deliveries).await
     }
 }

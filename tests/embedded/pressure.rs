@@ -15,7 +15,7 @@ use crate::support::rig::{builder, poll_once};
 const BUFFER: u64 = 1472;
 const LARGE: [u8; 900] = [7; 900];
 
-fn small(broker: &FakeBroker, driver: DriverChoice) -> ConfigBuilder {
+pub(crate) fn small(broker: &FakeBroker, driver: DriverChoice) -> ConfigBuilder {
     builder(broker, driver).batch_bytes(1024).buffer_memory(2 * BUFFER)
 }
 

@@ -49,9 +49,11 @@ pub(crate) const LAYERS: &[Layer] = &[
             "park",
             "producer",
             "record",
+            "serializer",
             "shard",
             "sync",
             "topic",
+            "typed",
         ],
     },
     // What a producer has done, in librdkafka's words, and a thread that reports it.

@@ -171,11 +171,11 @@ impl BatchRing {
     /// Appends as many of `count` records to the open batch as fit, with one claim; returns how
     /// many and their bytes. Zero when there is no open batch or no room: [`append`](Self::append)
     /// then does what is needed. Pushes one delivery per record taken.
-    pub fn append_run<'e>(
+    pub fn append_run<'e, D: From<Delivery>>(
         &self,
         count: usize,
         entry: impl Fn(usize) -> Entry<'e>,
-        deliveries: &mut Vec<Delivery>,
+        deliveries: &mut Vec<D>,
     ) -> (usize, usize) {
         let word = self.word.load(Acquire);
         if word & (SEALED | CLOSED) != 0 {
@@ -211,7 +211,7 @@ impl BatchRing {
             let delta = entry.timestamp.wrapping_sub(base);
             entry.encode(claim.bytes_mut(&self.accumulator.pool, batch), ordinal, delta);
             batch.raise_timestamp(entry.timestamp);
-            deliveries.push(batch.cell().delivery(ordinal, entry.timestamp));
+            deliveries.push(batch.cell().delivery(ordinal, entry.timestamp).into());
         }
         if batch.commit(bytes) {
             self.accumulator.tell(self, 0);
