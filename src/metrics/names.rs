@@ -117,6 +117,12 @@ const fn kafkas(
     of(Group::Producer, name, unit, meaning, value)
 }
 
+/// What is there to be counted as soon as transactions and security are: none happened, so 0 is
+/// the true value.
+const fn none_yet(name: &'static str, unit: Unit, meaning: &'static str) -> Row<Metrics> {
+    kafkas(name, unit, meaning, |_| 0.0)
+}
+
 const fn node(
     name: &'static str,
     unit: Unit,
@@ -215,6 +221,26 @@ pub(super) static PRODUCER: &[Row<Metrics>] = &[
     kafkas("connection-creation-total", Count, "Connections made.", |m| {
         m.own.total(|o| o.connections)
     }),
+    none_yet(
+        "failed-authentication-rate",
+        PerSecond,
+        "Connections that could not authenticate; none does yet.",
+    ),
+    none_yet(
+        "failed-authentication-total",
+        Count,
+        "Connections that could not authenticate; none does yet.",
+    ),
+    none_yet(
+        "failed-reauthentication-rate",
+        PerSecond,
+        "Connections that could not authenticate again; none does yet.",
+    ),
+    none_yet(
+        "failed-reauthentication-total",
+        Count,
+        "Connections that could not authenticate again; none does yet.",
+    ),
     kafkas("flush-time-ns-total", Nanos, "Time that calls of `flush` took.", |m| {
         m.calls.total(|c| c.flush_nanos)
     }),
@@ -266,6 +292,16 @@ pub(super) static PRODUCER: &[Row<Metrics>] = &[
     kafkas("produce-throttle-time-max", Millis, "Longest rest that a broker asked for.", |m| {
         m.own.recent(|o| o.throttle_ms_max)
     }),
+    none_yet(
+        "reauthentication-latency-avg",
+        Millis,
+        "Average time that authenticating again took; no connection does yet.",
+    ),
+    none_yet(
+        "reauthentication-latency-max",
+        Millis,
+        "Longest time that authenticating again took; no connection does yet.",
+    ),
     kafkas("record-error-rate", PerSecond, "Records that failed.", |m| m.topic.rate(|t| t.failed)),
     kafkas("record-error-total", Count, "Records that failed.", |m| m.topic.total(|t| t.failed)),
     kafkas(
@@ -334,6 +370,57 @@ pub(super) static PRODUCER: &[Row<Metrics>] = &[
     kafkas("response-total", Count, "Answers.", |m| m.node.total(|n| n.responses)),
     kafkas("select-rate", PerSecond, "Looks at the sockets.", |m| m.own.rate(|o| o.looks)),
     kafkas("select-total", Count, "Looks at the sockets.", |m| m.own.total(|o| o.looks)),
+    none_yet(
+        "successful-authentication-no-reauth-total",
+        Count,
+        "Connections authenticated that cannot do so again; none is yet.",
+    ),
+    none_yet(
+        "successful-authentication-rate",
+        PerSecond,
+        "Connections authenticated; none is yet.",
+    ),
+    none_yet("successful-authentication-total", Count, "Connections authenticated; none is yet."),
+    none_yet(
+        "successful-reauthentication-rate",
+        PerSecond,
+        "Connections authenticated again; none is yet.",
+    ),
+    none_yet(
+        "successful-reauthentication-total",
+        Count,
+        "Connections authenticated again; none is yet.",
+    ),
+    none_yet(
+        "txn-abort-time-ns-total",
+        Nanos,
+        "Time that aborting transactions took; there are none yet.",
+    ),
+    none_yet(
+        "txn-begin-time-ns-total",
+        Nanos,
+        "Time that beginning transactions took; there are none yet.",
+    ),
+    none_yet(
+        "txn-commit-time-ns-total",
+        Nanos,
+        "Time that committing transactions took; there are none yet.",
+    ),
+    none_yet(
+        "txn-init-time-ns-total",
+        Nanos,
+        "Time that calls took to be ready for transactions; there are none yet.",
+    ),
+    none_yet(
+        "txn-prepare-time-ns-total",
+        Nanos,
+        "Time that preparing transactions took; there are none yet.",
+    ),
+    none_yet(
+        "txn-send-offsets-time-ns-total",
+        Nanos,
+        "Time that adding offsets to transactions took; there are none yet.",
+    ),
     kafkas("waiting-threads", Count, "Calls that wait for memory.", |m| m.waiting_threads as f64),
     ours(kafkas(
         "epoch-bump-total",
