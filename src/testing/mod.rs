@@ -44,6 +44,22 @@
 //! [`Cluster`] is dropped. Nothing in it sleeps or rolls dice: what a test does not ask for does
 //! not happen. All brokers share one log per partition, so a moved leader has every record.
 //!
+//! `tools/compare/test-brokers` has other clients produce to one broker and to three, which the
+//! example `test_brokers` serves. Each record is in the log once, and there are no complaints:
+//!
+//! | client | ApiVersions | InitProducerId | Metadata | Produce |
+//! |---|---|---|---|---|
+//! | librdkafka 2.12.1; lz4, snappy and zstd too | 3 | 4 | 13 | 10 |
+//! | franz-go 1.22.2 | 5, refused as Kafka does, then 4 | 5 | 13 | 13 |
+//! | the Java producer 4.3.1 | 4 | 5 | 13 | 13 |
+//! | krafka 0.28.1 | 4 | 5 | 13 | 13 |
+//! | rskafka 0.6.0, not idempotent | 3 | | 4 | 7 |
+//!
+//! kacrab 0.4.0 works with one broker. With three it sends batches of a partition out of their
+//! sequence on one connection, which are refused as Kafka refuses them; it begins again with
+//! other producer ids, and the log then has not as many records as it counts as acknowledged.
+//! Kafka's Java producer and consumer of 4.3.1 and 3.9.2 are among the tests.
+//!
 //! # What it is not
 //!
 //! Fast, durable, or a whole Kafka: there are no groups, transactions, quotas, retention,
