@@ -1,4 +1,4 @@
-//! Connections: connect, greet, send, answer, throttle, time out, close.
+//! Connections: connect, send, answer, throttle, time out, close.
 #![forbid(unsafe_code)]
 
 use core::net::{IpAddr, SocketAddr};
@@ -7,14 +7,13 @@ use std::time::{Duration, Instant};
 
 use super::backoff::backoff;
 use super::events::limited;
-use super::node::{Link, Node, Request, Versions};
+use super::node::{Link, Node, Request};
 use super::timers::Timer;
 use super::{Action, Sender};
 use crate::accumulator::frame::{Frame, Part};
 use crate::clock;
 use crate::ids::ConnectionId;
-use crate::protocol::api::{ApiKey, RequestHeader, negotiate, split_response};
-use crate::protocol::api_versions;
+use crate::protocol::api::{ApiKey, RequestHeader, split_response};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::frame::FrameError;
 use crate::protocol::wire::WireError;
@@ -27,7 +26,7 @@ pub(super) const THROTTLE_MAX: Duration = Duration::from_secs(300);
 
 /// What makes an answer unusable: the connection is closed, its requests are lost (NET-2).
 #[derive(Debug, thiserror::Error)]
-enum AnswerError {
+pub(super) enum AnswerError {
     #[error(transparent)]
     Frame(#[from] FrameError),
     #[error(transparent)]
@@ -113,24 +112,6 @@ impl Sender {
         self.nodes[index as usize].link = Link::Greeting;
         self.nodes[index as usize].greet_with = None;
         self.greet(index, ApiKey::ApiVersions.versions().max, now);
-    }
-
-    /// Greets with the version that the broker named, once the first greeting's frame is back.
-    fn greet_again(&mut self, index: u32, now: Instant) {
-        let node = &mut self.nodes[index as usize];
-        if node.link == Link::Greeting
-            && !node.writing
-            && let Some(version) = node.greet_with.take()
-        {
-            self.greet(index, version, now);
-        }
-    }
-
-    fn greet(&mut self, index: u32, version: i16, now: Instant) {
-        self.request(index, ApiKey::ApiVersions, version, now, |out, header| {
-            api_versions::encode_request(out, header);
-            None
-        });
     }
 
     /// Builds and hands over a request without batches.
@@ -297,44 +278,6 @@ impl Sender {
             self.keep_entries(request);
         }
         handled
-    }
-
-    /// NET-9: which versions the broker speaks.
-    fn handle_versions(
-        &mut self,
-        index: u32,
-        request: &Request,
-        body: &[u8],
-        now: Instant,
-    ) -> Result<(), AnswerError> {
-        let answer = api_versions::decode_response(request.version, body)?;
-        if answer.error == ErrorCode::UnsupportedVersion && request.version > 0 {
-            let ours = ApiKey::ApiVersions.versions();
-            let named = answer.range(ApiKey::ApiVersions);
-            let version = named.and_then(|theirs| negotiate(ours, theirs)).unwrap_or(0);
-            let node = &mut self.nodes[index as usize];
-            node.greet_with = Some(version.min(request.version - 1));
-            self.greet_again(index, now);
-            return Ok(());
-        }
-        if answer.error != ErrorCode::None {
-            return Err(AnswerError::Refused(answer.error));
-        }
-        let agreed = |api: ApiKey| negotiate(api.versions(), answer.range(api)?);
-        let node = &mut self.nodes[index as usize];
-        node.versions = Versions {
-            produce: agreed(ApiKey::Produce),
-            metadata: agreed(ApiKey::Metadata),
-            init_producer_id: agreed(ApiKey::InitProducerId),
-        };
-        node.link = Link::Up;
-        limited!(news, self.events, Connected, now, broker = node.id.0, host = %node.host,
-            port = node.port, produce = ?node.versions.produce, "connected");
-        node.failures = 0;
-        node.addresses.clear();
-        node.wanted = false;
-        self.poll_ending(now);
-        Ok(())
     }
 
     /// NET-5: the broker asks for a rest; the deadline never moves back. Requests under way get

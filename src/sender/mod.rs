@@ -19,6 +19,7 @@ mod connection;
 mod drain;
 mod ending;
 mod events;
+mod greeting;
 mod identity;
 mod leader;
 mod metadata;
