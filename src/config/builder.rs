@@ -59,6 +59,7 @@ pub(super) struct Chosen {
     pub(super) metadata_idle_max: Option<Duration>,
     pub(super) metadata_recovery: Option<MetadataRecovery>,
     pub(super) rebootstrap_trigger: Option<Duration>,
+    pub(super) cluster_check: Option<bool>,
     pub(super) partitioner: Option<PartitionerClass>,
     pub(super) partitioners: Partitioners,
     pub(super) metrics_samples: Option<i64>,
@@ -336,6 +337,15 @@ impl ConfigBuilder {
         self.set("metadata.recovery.rebootstrap.trigger.ms")
     }
 
+    /// Whether each connection says to its broker which broker of which cluster it is for, so that
+    /// one that took over the address sends the producer back to the bootstrap servers (KIP-1242).
+    /// Brokers from Kafka 4.4 on listen to it. Without effect with [`MetadataRecovery::None`]
+    /// (`metadata.cluster.check.enable`; default true).
+    pub fn cluster_check(mut self, on: bool) -> Self {
+        self.chosen.cluster_check = Some(on);
+        self.set("metadata.cluster.check.enable")
+    }
+
     /// Where records go that name no partition: one of Kafka's or librdkafka's partitioners
     /// (`partitioner.class`; default [`PartitionerClass::BuiltIn`]).
     pub fn partitioner_class(mut self, class: PartitionerClass) -> Self {
@@ -604,6 +614,9 @@ impl Chosen {
             "partitioner.adaptive.partitioning.enable" => {
                 let key = "partitioner.adaptive.partitioning.enable";
                 self.adaptive_partitioning = Some(value::boolean(key, text)?);
+            }
+            "metadata.cluster.check.enable" => {
+                self.cluster_check = Some(value::boolean("metadata.cluster.check.enable", text)?);
             }
             "metadata.recovery.strategy" => self.metadata_recovery = Some(value::recovery(text)?),
             "kuring.affinity" => self.affinity = Some(text.parse()?),

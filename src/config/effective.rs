@@ -125,6 +125,7 @@ impl Settings {
             "enable.idempotence" => self.idempotence.to_string(),
             "max.in.flight.requests.per.connection" => self.in_flight_max.to_string(),
             "max.request.size" => self.request_bytes_max.to_string(),
+            "metadata.cluster.check.enable" => self.cluster_check.to_string(),
             "metadata.recovery.strategy" => match self.metadata_recovery {
                 MetadataRecovery::None => "none".to_owned(),
                 MetadataRecovery::Rebootstrap => "rebootstrap".to_owned(),

@@ -4,8 +4,8 @@
 //! end.
 //!
 //! A property that is not carried out yet is refused, unless its value is Kafka's own default: then
-//! nothing was asked for. The exceptions are values that ask for less than the default does and
-//! less than we do: `enable.metrics.push=false` and `metadata.cluster.check.enable=false`.
+//! nothing was asked for. The exception asks for less than the default does and no more than we
+//! do: `enable.metrics.push=false`.
 #![forbid(unsafe_code)]
 
 use super::error::ConfigError;
@@ -168,6 +168,7 @@ pub(super) const SUPPORTED: &[&str] = &[
     "max.block.ms",
     "max.in.flight.requests.per.connection",
     "max.request.size",
+    "metadata.cluster.check.enable",
     "metadata.max.age.ms",
     "metadata.max.idle.ms",
     "metadata.recovery.rebootstrap.trigger.ms",
@@ -207,7 +208,6 @@ pub(super) const OURS: &[&str] = &[
 static NOT_YET: &[NotYet] = &[
     list("config.providers", ""),
     NotYet { harmless: Some("false"), ..word("enable.metrics.push", "true") },
-    NotYet { harmless: Some("false"), ..word("metadata.cluster.check.enable", "true") },
     secret("sasl.jaas.config"),
     number("sasl.login.connect.timeout.ms", ""),
     number("sasl.login.read.timeout.ms", ""),
@@ -374,7 +374,6 @@ mod tests {
     #[test]
     fn asking_for_less_than_the_default_is_accepted_where_we_do_less() {
         assert_eq!(refusal("enable.metrics.push", "false"), None);
-        assert_eq!(refusal("metadata.cluster.check.enable", "false"), None);
     }
 
     #[test]

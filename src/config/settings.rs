@@ -273,6 +273,9 @@ pub struct Settings {
     /// their connections end, and what was in flight is tried again
     /// (`metadata.recovery.rebootstrap.trigger.ms`; default 300 s).
     pub rebootstrap_trigger: Duration,
+    /// With rebootstrap, each connection says which broker of which cluster it is for
+    /// (`metadata.cluster.check.enable`; default true).
+    pub cluster_check: bool,
     /// How many windows rates, averages and maxima are made of, the open one included; at least 1
     /// (`metrics.num.samples`; default 2).
     pub metrics_samples: usize,

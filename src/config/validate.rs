@@ -71,6 +71,7 @@ pub(super) fn settings(chosen: &Chosen) -> Result<Settings, ConfigError> {
         metadata_age_max: value::METADATA_AGE.checked(chosen.metadata_age_max)?,
         metadata_idle_max: value::METADATA_IDLE.checked(chosen.metadata_idle_max)?,
         metadata_recovery: chosen.metadata_recovery.unwrap_or_default(),
+        cluster_check: chosen.cluster_check.unwrap_or(true),
         rebootstrap_trigger: value::REBOOTSTRAP.checked(chosen.rebootstrap_trigger)?,
         partitioner: chosen.partitioner.unwrap_or_default(),
         partitioners: chosen.partitioners.clone(),

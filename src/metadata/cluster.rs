@@ -245,7 +245,7 @@ impl Cluster {
         Some(self.store(patched))
     }
 
-    /// Gives up the known brokers (RBT-1 to RBT-3). Shard 0 only.
+    /// Gives up the known brokers (RBT-2 to RBT-4). Any shard.
     pub fn forget_brokers(&self) -> Published {
         let _writing = self.writing();
         let without = self.snapshot.load().without_brokers();

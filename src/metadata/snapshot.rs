@@ -67,8 +67,8 @@ pub struct Snapshot {
     /// Topics in use that the brokers do not know any more, as they were. One that comes back under
     /// its old id was never away: a broker was asked that lags behind (MD-7).
     gone: BTreeMap<Arc<str>, Arc<TopicSnapshot>>,
-    /// Counts how often the known brokers were given up (RBT-2, RBT-3): connections from before are
-    /// to be ended.
+    /// Counts how often the known brokers were given up (RBT-2 to RBT-4): connections from before
+    /// are to be ended.
     pub rebootstraps: u32,
     /// Counts how often another cluster answered: nothing that was learned before, producer ids
     /// included, means anything to it.

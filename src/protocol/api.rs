@@ -41,7 +41,7 @@ impl ApiKey {
         match self {
             Self::Produce => VersionRange { min: 3, max: 13 },
             Self::Metadata => VersionRange { min: 4, max: 13 },
-            Self::ApiVersions => VersionRange { min: 0, max: 4 },
+            Self::ApiVersions => VersionRange { min: 0, max: 5 },
             Self::InitProducerId => VersionRange { min: 0, max: 5 },
         }
     }

@@ -1,32 +1,60 @@
-//! ApiVersions: the first question on each connection, versions 0 to 4.
+//! ApiVersions: the first question on each connection, versions 0 to 5.
 //!
 //! | request | since | | response | since |
 //! |---|---|---|---|---|
 //! | client software name | 3 | | error code | 0 |
 //! | client software version | 3 | | api keys: key, min version, max version | 0 |
-//! | | | | throttle time | 1 |
+//! | cluster id, null for none | 5 | | throttle time | 1 |
+//! | node id, -1 for none | 5 | | | |
 //!
-//! Source:   KIP-35, KIP-511 (the client's name, and how a broker refuses the version).
+//! A broker that is not the one that version 5 names answers REBOOTSTRAP_REQUIRED and no keys; a
+//! node id without a cluster id is INVALID_REQUEST. Brokers before 4.4 refuse version 5.
+//!
+//! Source:   KIP-35, KIP-511 (the client's name, and how a broker refuses the version), KIP-1242
+//!           (cluster id and node id).
 #![forbid(unsafe_code)]
 
 use super::api::{ApiKey, RequestHeader, VersionRange};
 use super::error_code::ErrorCode;
 use super::wire::{Reader, WireError};
+use crate::ids::BrokerId;
 
 /// What brokers see as the client's software. Letters, digits, dots and hyphens only (NET-14).
 pub const SOFTWARE_NAME: &str = "kuring";
 /// The version behind [`SOFTWARE_NAME`].
 pub const SOFTWARE_VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Appends a whole request, size prefix included.
+/// The first version that says who is meant.
+pub const NAMES_BROKER_FROM: i16 = 5;
+
+/// The broker that a connection is meant for (KIP-1242).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Intended<'a> {
+    /// The cluster's id; at most 32767 bytes.
+    pub cluster_id: &'a str,
+    /// The node's id in that cluster.
+    pub node: BrokerId,
+}
+
+/// Appends a whole request, size prefix included. Versions below [`NAMES_BROKER_FROM`] have no
+/// place for `intended`.
 ///
 /// # Panics
-/// When the version is not one of ours, or the client id is longer than 32767 bytes.
-pub fn encode_request(out: &mut Vec<u8>, header: &RequestHeader<'_>) {
+/// When the version is not one of ours, or the client id or the cluster id is longer than 32767
+/// bytes.
+pub fn encode_request(
+    out: &mut Vec<u8>,
+    header: &RequestHeader<'_>,
+    intended: Option<Intended<'_>>,
+) {
     let mut request = header.begin(ApiKey::ApiVersions, out);
     if header.version >= 3 {
         request.fields.string(SOFTWARE_NAME);
         request.fields.string(SOFTWARE_VERSION);
+    }
+    if header.version >= NAMES_BROKER_FROM {
+        request.fields.nullable_string(intended.map(|intended| intended.cluster_id));
+        request.fields.i32(intended.map_or(-1, |intended| intended.node.0));
     }
     request.fields.no_tags();
     request.end(0);
@@ -115,7 +143,7 @@ mod tests {
     #[test]
     fn net_9_a_refusal_is_read_as_version_0_with_and_without_a_list() {
         let listed = [0, 35, 0, 0, 0, 1, 0, 18, 0, 0, 0, 2];
-        for version in 0..=4 {
+        for version in 0..=5 {
             let response = decode_response(version, &listed).expect("a refusal with a list");
             assert_eq!(response.error, ErrorCode::UnsupportedVersion);
             let range = VersionRange { min: 0, max: 2 };
@@ -131,7 +159,34 @@ mod tests {
 
     #[test]
     fn a_version_that_is_not_ours_is_refused() {
-        let refused = WireError::Unsupported { field: "ApiVersions", version: 5 };
-        assert_eq!(decode_response(5, &[0, 0]), Err(refused));
+        let refused = WireError::Unsupported { field: "ApiVersions", version: 6 };
+        assert_eq!(decode_response(6, &[0, 0]), Err(refused));
+    }
+
+    #[test]
+    fn rbt_4_version_5_names_the_cluster_and_the_node_behind_the_software() {
+        let header = RequestHeader { version: 5, correlation: 7, client_id: Some("c") };
+        let encode = |intended| {
+            let mut frame = Vec::new();
+            encode_request(&mut frame, &header, intended);
+            let [length, body @ ..] = &frame[4..] else { panic!("a size and a message") };
+            assert_eq!(frame[..4], (body.len() as u32 + 1).to_be_bytes());
+            [&[*length], body].concat()
+        };
+        let software = [&[7][..], b"kuring", &[SOFTWARE_VERSION.len() as u8 + 1]].concat();
+        let head = [&[0, 18, 0, 5, 0, 0, 0, 7, 0, 1, b'c', 0][..], &software].concat();
+        let head = [&head, SOFTWARE_VERSION.as_bytes()].concat();
+        let known = encode(Some(Intended { cluster_id: "abc", node: BrokerId(258) }));
+        assert_eq!(known, [&head[..], &[4, b'a', b'b', b'c', 0, 0, 1, 2, 0]].concat());
+        let unknown = encode(None);
+        assert_eq!(unknown, [&head[..], &[0, 0xff, 0xff, 0xff, 0xff, 0]].concat());
+    }
+
+    #[test]
+    fn rbt_4_a_broker_that_is_not_meant_says_so_and_names_no_versions() {
+        let answer = [0, 129, 1, 0, 0, 0, 9, 0];
+        let response = decode_response(5, &answer).expect("an error without a list");
+        assert_eq!(response.error, ErrorCode::RebootstrapRequired);
+        assert_eq!((response.apis, response.throttle_ms), (vec![], 9));
     }
 }

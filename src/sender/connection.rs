@@ -110,8 +110,7 @@ impl Sender {
         self.meters.own.connections.add(1);
         self.nodes[index as usize].meters.connected.set(1);
         self.nodes[index as usize].link = Link::Greeting;
-        self.nodes[index as usize].greet_with = None;
-        self.greet(index, ApiKey::ApiVersions.versions().max, now);
+        self.greet_first(index, now);
     }
 
     /// Builds and hands over a request without batches.

@@ -338,6 +338,7 @@ impl Sender {
                 node.port = broker.port;
                 node.addresses.clear();
                 node.failures = 0;
+                node.is_misrouted = false;
                 node.retry_at = None;
                 self.shut_down(index);
             }

@@ -48,6 +48,7 @@ use batches::BatchTable;
 use compress::Line;
 use ending::{Closing, Flush, WarmUp};
 use events::Events;
+use greeting::FIRST_GREETING;
 use identity::Identity;
 use metadata::{MetadataTask, News};
 use node::{Entry, Node};
@@ -262,6 +263,8 @@ pub struct Sender {
     measures: bool,
     /// Bytes of the memory that unanswered requests hold.
     in_flight_bytes: u64,
+    /// Highest version of a greeting that the last broker named which answered one.
+    greeting: i16,
     /// Spare memory, so that the steady state allocates nothing.
     spare_frames: Vec<Frame>,
     spare_entries: Vec<Vec<Entry>>,
@@ -313,6 +316,7 @@ impl Sender {
             spare_frames: Vec::new(),
             spare_entries: Vec::new(),
             looks: Vec::new(),
+            greeting: FIRST_GREETING,
             settings: options.settings,
         };
         for ((host, port, addresses), number) in options.bootstrap.into_iter().zip(1..) {

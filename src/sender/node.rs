@@ -91,8 +91,15 @@ pub(super) struct Node {
     pub(super) retry_at: Option<Instant>,
     pub(super) throttled_until: Option<Instant>,
     pub(super) versions: Versions,
-    /// The version for a second greeting, while the first one's frame is still in the driver.
+    /// The version for another greeting, while the last one's frame is still in the driver.
     pub(super) greet_with: Option<i16>,
+    /// Highest version of a greeting that this connection has not refused and has a use for.
+    pub(super) greet_max: i16,
+    /// Highest version of a greeting that the broker named when it last answered one.
+    pub(super) greeting: Option<i16>,
+    /// Whether the last greeting reached another broker than was meant (RBT-4). The waits before
+    /// the next tries grow until one is answered, whatever happens to the cluster meanwhile.
+    pub(super) is_misrouted: bool,
     pub(super) correlation: CorrelationId,
     pub(super) in_flight: VecDeque<Request>,
     /// Whether a frame is in the driver.
@@ -136,6 +143,9 @@ impl Node {
             throttled_until: None,
             versions: Versions::default(),
             greet_with: None,
+            greet_max: 0,
+            greeting: None,
+            is_misrouted: false,
             correlation: CorrelationId::default(),
             in_flight: VecDeque::new(),
             writing: false,

@@ -4,16 +4,17 @@
 //! The bootstrap servers are asked beside the known brokers as soon as none of these can be used
 //! (RBT-1): nothing is thrown away for that, the answer replaces what it contradicts. Brokers that
 //! can be connected to and still bring no metadata for a while are given up as a whole (RBT-2), as
-//! they are when a broker says so itself (RBT-3). Then every connection ends, its requests are
-//! lost as with any lost connection (RBT-5), nothing has a leader (RBT-6), and the bootstrap names
-//! are resolved anew. What is queued stays.
+//! they are when a broker says so itself, asked for metadata (RBT-3) or greeted as another one
+//! (RBT-4). Then every connection ends, its requests are lost as with any lost connection (RBT-5),
+//! nothing has a leader (RBT-6), and the bootstrap names are resolved anew. What is queued stays.
 //!
-//! Source:   KIP-899, KIP-1102; RBT-1 to RBT-6 of the Java producer.
+//! Source:   KIP-899, KIP-1102, KIP-1242; RBT-1 to RBT-6 of the Java producer.
 #![forbid(unsafe_code)]
 
 use std::time::Instant;
 
 use super::Sender;
+use super::events::limited;
 use super::timers::Timer;
 use crate::config::MetadataRecovery;
 use crate::ids::{ProducerIdentity, Sequence};
@@ -39,11 +40,11 @@ impl Sender {
         self.rebootstrap("no metadata for metadata.recovery.rebootstrap.trigger.ms", now);
     }
 
-    /// Gives up the known brokers.
+    /// Gives up the known brokers. Any shard: the one that writes the metadata is told.
     pub(super) fn rebootstrap(&mut self, why: &'static str, now: Instant) {
         tracing::warn!(why, "giving up the known brokers, back to the bootstrap servers");
+        self.refresh_metadata();
         let task = &mut self.metadata;
-        task.need_full = true;
         task.trying_since = Some(now);
         task.not_before = None;
         task.failures = 0;
@@ -51,13 +52,27 @@ impl Sender {
         self.adopt(published, None, now);
     }
 
-    /// Ends all connections but one; each host is looked up anew.
+    /// RBT-4: another broker, or another cluster, answers where this one was said to be.
+    pub(super) fn misrouted(&mut self, index: u32, now: Instant) {
+        let node = &mut self.nodes[index as usize];
+        node.is_misrouted = true;
+        limited!(trouble, self.events, Unreachable, now, broker = node.id.0, host = %node.host,
+            port = node.port, cluster = self.snapshot.cluster_id.as_deref().unwrap_or_default(),
+            "another broker or cluster answers at this address");
+        self.rebootstrap("an address leads to another broker or cluster", now);
+        self.poll_metadata(now);
+    }
+
+    /// Ends all connections but one; each host is looked up anew. One that led elsewhere a moment
+    /// ago keeps its wait: the bootstrap servers may name it again and again.
     pub(super) fn end_connections(&mut self, but: Option<u32>) {
         for index in (0..self.nodes.len() as u32).filter(|index| Some(*index) != but) {
             let node = &mut self.nodes[index as usize];
             node.addresses.clear();
-            node.failures = 0;
-            node.retry_at = None;
+            if !node.is_misrouted {
+                node.failures = 0;
+                node.retry_at = None;
+            }
             self.shut_down(index);
         }
     }

@@ -1,6 +1,7 @@
 //! The requests that the cluster serves, in which versions, and what stands in front of each.
 //!
-//! Source:   the Kafka protocol guide; KIP-482 (flexible versions), KIP-511 (ApiVersions).
+//! Source:   the Kafka protocol guide; KIP-482 (flexible versions), KIP-511 and KIP-1242
+//!           (ApiVersions).
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -21,7 +22,7 @@ pub enum Api {
     ListOffsets = 2,
     /// Brokers, topics, partitions and their leaders; versions 0 to 13.
     Metadata = 3,
-    /// Which versions are spoken; versions 0 to 4.
+    /// Which versions are spoken; versions 0 to 5.
     ApiVersions = 18,
     /// A producer id and its epoch; versions 0 to 5.
     InitProducerId = 22,
@@ -54,7 +55,7 @@ impl Api {
             Self::Fetch => (4, 13),
             Self::ListOffsets => (1, 7),
             Self::Metadata => (0, 13),
-            Self::ApiVersions => (0, 4),
+            Self::ApiVersions => (0, 5),
             Self::InitProducerId => (0, 5),
         }
     }

@@ -35,7 +35,12 @@ pub struct ClusterBuilder {
 impl Default for ClusterBuilder {
     /// One broker, no topics.
     fn default() -> Self {
-        let rules = Rules { batch_bytes_max: BATCH_BYTES_MAX, hints: true, auto_create: None };
+        let rules = Rules {
+            cluster_id: "kuring-testing".to_owned(),
+            batch_bytes_max: BATCH_BYTES_MAX,
+            hints: true,
+            auto_create: None,
+        };
         Self { brokers: 1, topics: Vec::new(), versions: Vec::new(), rules }
     }
 }
@@ -64,6 +69,12 @@ impl ClusterBuilder {
     /// unless this says otherwise, as in Kafka.
     pub fn max_message_bytes(mut self, bytes: usize) -> Self {
         self.rules.batch_bytes_max = bytes;
+        self
+    }
+
+    /// The cluster's id; `kuring-testing` unless this says otherwise.
+    pub fn cluster_id(mut self, id: &str) -> Self {
+        self.rules.cluster_id = id.to_owned();
         self
     }
 

@@ -15,7 +15,6 @@ use crate::protocol::ErrorCode;
 
 /// A request of a megabyte could name one large topic a hundred thousand times.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
-const CLUSTER_ID: &str = "kuring-testing";
 
 /// One topic of an answer: what was found, or why nothing was.
 struct Described {
@@ -54,7 +53,7 @@ impl State {
             version,
             throttle_ms,
             &brokers,
-            CLUSTER_ID,
+            &self.rules.cluster_id,
             count,
         );
         for topic in &described {

@@ -134,7 +134,7 @@ impl<'a> Body<'a> {
     /// The topics that it names, neighbours that are the same left out.
     fn topics(&self) -> Vec<TopicRef<'a>> {
         let mut topics: Vec<_> = match self {
-            Self::ApiVersions | Self::InitProducerId { .. } => Vec::new(),
+            Self::ApiVersions(_) | Self::InitProducerId { .. } => Vec::new(),
             Self::Metadata(metadata) => metadata.topics.clone().unwrap_or_default(),
             Self::Produce(produce) => produce.sent.iter().map(|sent| sent.topic).collect(),
             Self::ListOffsets(wanted) => wanted.iter().map(|wanted| wanted.topic).collect(),

@@ -23,6 +23,18 @@ pub(super) struct Sent<'a> {
     pub(super) records: Option<&'a [u8]>,
 }
 
+/// Which broker of which cluster a client wants to talk to (KIP-1242).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Intended<'a> {
+    pub(super) cluster_id: Option<&'a str>,
+    /// Negative for none.
+    pub(super) node: i32,
+}
+
+impl Intended<'_> {
+    pub(super) const NOBODY: Self = Self { cluster_id: None, node: -1 };
+}
+
 #[derive(Debug)]
 pub(super) struct Produce<'a> {
     pub(super) is_transactional: bool,
@@ -56,7 +68,7 @@ pub(super) struct Fetch<'a> {
 
 #[derive(Debug)]
 pub(super) enum Body<'a> {
-    ApiVersions,
+    ApiVersions(Intended<'a>),
     Metadata(Metadata<'a>),
     InitProducerId { is_transactional: bool },
     Produce(Produce<'a>),
@@ -71,7 +83,7 @@ impl<'a> Body<'a> {
     /// When it is not what its version says, to the last byte.
     pub(super) fn read(header: &Header<'_>, bytes: &'a [u8]) -> Result<Self, WireError> {
         if !header.is_spoken {
-            return Ok(Self::ApiVersions);
+            return Ok(Self::ApiVersions(Intended::NOBODY));
         }
         let mut reader = Reader::new(bytes, header.is_flexible());
         let version = header.version;
@@ -81,7 +93,12 @@ impl<'a> Body<'a> {
                     reader.string("client_software_name")?;
                     reader.string("client_software_version")?;
                 }
-                Self::ApiVersions
+                let mut intended = Intended::NOBODY;
+                if version >= 5 {
+                    intended.cluster_id = reader.nullable_string("cluster_id")?;
+                    intended.node = reader.i32("node_id")?;
+                }
+                Self::ApiVersions(intended)
             }
             Api::Metadata => Self::Metadata(metadata(version, &mut reader)?),
             Api::InitProducerId => {

@@ -8,7 +8,7 @@ use super::answers::{self, ProducedPartition};
 use super::api::{Answer, Header};
 use super::batch::{self, Refusal};
 use super::faults::{Part, Plan};
-use super::requests::{Body, Fetch, Metadata, Produce, Sent, TopicRef};
+use super::requests::{Body, Fetch, Intended, Metadata, Produce, Sent, TopicRef};
 use super::shared::{Node, State};
 use super::topics::Topics;
 use crate::ids::BrokerId;
@@ -65,7 +65,7 @@ impl State {
         let Self { topics, faults, .. } = self;
         let topics = &*topics;
         let parts: Vec<Part<'_>> = match body {
-            Body::ApiVersions | Body::InitProducerId { .. } => vec![Part::WHOLE],
+            Body::ApiVersions(_) | Body::InitProducerId { .. } => vec![Part::WHOLE],
             Body::Metadata(Metadata { topics: Some(asked), .. }) => {
                 asked.iter().map(|topic| Part::of(*topic, None, topics)).collect()
             }
@@ -93,7 +93,9 @@ impl State {
         may_wait: bool,
     ) -> Served {
         match body {
-            Body::ApiVersions => Served::Answer(self.api_versions(header, plan)),
+            Body::ApiVersions(intended) => {
+                Served::Answer(self.api_versions(broker, header, *intended, plan))
+            }
             Body::Metadata(asked) => self.metadata(header, asked, plan),
             Body::InitProducerId { is_transactional } => {
                 Served::Answer(self.init_producer_id(header, *is_transactional, plan))
@@ -106,13 +108,31 @@ impl State {
         }
     }
 
-    fn api_versions(&self, header: &Header<'_>, plan: &Plan) -> Vec<u8> {
+    /// A client that wants another broker, or a broker of another cluster, is sent away (KIP-1242).
+    fn api_versions(
+        &self,
+        broker: BrokerId,
+        header: &Header<'_>,
+        intended: Intended<'_>,
+        plan: &Plan,
+    ) -> Vec<u8> {
         let unspoken = (!header.is_spoken).then_some(ErrorCode::UnsupportedVersion);
-        let code = unspoken.or_else(|| plan.verdict()).unwrap_or(ErrorCode::None);
+        let is_meant = match intended.cluster_id {
+            None if intended.node < 0 => ErrorCode::None,
+            None => ErrorCode::InvalidRequest,
+            Some(id) if id == self.rules.cluster_id && intended.node == broker.0 => ErrorCode::None,
+            Some(_) => ErrorCode::RebootstrapRequired,
+        };
+        let code = unspoken.or_else(|| plan.verdict()).unwrap_or(is_meant);
         let version = if header.is_spoken { header.version } else { 0 };
         let mut answer = Answer::to(header);
-        let announced = self.versions.announced();
-        answers::api_versions(&mut answer.fields(), version, code, announced, plan.throttle_ms);
+        let mut fields = answer.fields();
+        if code == ErrorCode::RebootstrapRequired {
+            answers::api_versions(&mut fields, version, code, [].into_iter(), plan.throttle_ms);
+        } else {
+            let announced = self.versions.announced();
+            answers::api_versions(&mut fields, version, code, announced, plan.throttle_ms);
+        }
         answer.finish()
     }
 

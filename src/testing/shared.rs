@@ -61,6 +61,7 @@ impl State {
 /// How the brokers are set up.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
+    pub(super) cluster_id: String,
     /// `message.max.bytes`: a larger batch is refused.
     pub(super) batch_bytes_max: usize,
     /// Whether a refused produce request is told who leads (KIP-951).

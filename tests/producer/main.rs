@@ -12,6 +12,7 @@ mod compression;
 mod interceptors;
 mod measuring;
 mod memory;
+mod misrouted;
 mod placing;
 mod purging;
 mod reserve;
@@ -87,6 +88,7 @@ on_every_driver! {
     measuring::without_measuring_there_are_totals_and_no_histograms,
     measuring::statistics_are_reported_until_the_reporter_is_dropped,
     measuring::a_reporter_ends_with_its_producer_and_with_a_panic,
+    misrouted::rbt_4_a_cluster_that_took_over_the_address_gets_the_records_and_not_by_mistake,
     memory::buf_3_the_longest_waiter_collects_and_later_ones_get_nothing_meanwhile,
     memory::buf_4_a_wait_that_ends_in_vain_gives_everything_back,
     memory::buf_4_a_send_that_is_dropped_while_it_waits_leaves_nothing_behind,

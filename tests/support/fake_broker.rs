@@ -127,6 +127,7 @@ pub(crate) struct State {
     /// Whether neither requests nor records are kept: for floods.
     pub(crate) forgetful: bool,
     versions: Vec<(ApiKey, RangeInclusive<i16>)>,
+    pub(crate) cluster_id: String,
     /// The racks of the nodes; those beyond the list have none.
     pub(crate) racks: Vec<String>,
     /// Host and port that metadata names, per node.
@@ -214,9 +215,10 @@ impl FakeBroker {
             versions: vec![
                 (ApiKey::Produce, 3..=13),
                 (ApiKey::Metadata, 4..=13),
-                (ApiKey::ApiVersions, 0..=4),
+                (ApiKey::ApiVersions, 0..=5),
                 (ApiKey::InitProducerId, 0..=5),
             ],
+            cluster_id: "fake".to_owned(),
             nodes: sockets.iter().map(|socket| (host.to_owned(), port(socket))).collect(),
             ..State::default()
         };

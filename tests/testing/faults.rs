@@ -129,6 +129,22 @@ fn faults_of_other_requests_delay_the_start_and_no_more() {
 }
 
 #[test]
+fn rbt_4_a_greeting_that_is_sent_away_costs_time_and_no_record() {
+    let cluster = one();
+    let producer = producer(&cluster);
+    assert_eq!(verdict(send(&producer, "a")).unwrap().offset, Some(0));
+    let code = ErrorCode::RebootstrapRequired;
+    let fault = cluster.fail(Api::ApiVersions).with(code).times(3);
+    cluster.disconnect_clients();
+    assert_eq!(verdict(send(&producer, "b")).unwrap().offset, Some(1));
+    assert_eq!((fault.hits(), cluster.complaints()), (3, vec![]));
+    assert_eq!(values(&cluster.records("t").unwrap()), ["a", "b"]);
+    assert_eq!(cluster.duplicates("t").unwrap(), 0);
+    let greetings = cluster.requests_of(Api::ApiVersions);
+    assert!(greetings.iter().any(|greeting| greeting.version == 5), "it says whom it wants");
+}
+
+#[test]
 fn an_error_strikes_its_partition_broker_and_client_only() {
     let cluster = Cluster::builder().brokers(2).topic("t", 2).topic("u", 1).start().unwrap();
     let code = ErrorCode::InvalidRecord;

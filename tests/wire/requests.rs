@@ -6,12 +6,13 @@ use kafka_protocol::messages as oracle;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::protocol::{
-    Decodable, Encodable, HeaderVersion, StrBytes, decode_request_header_from_buffer,
+    Decodable, Encodable, HeaderVersion, Message, StrBytes, decode_request_header_from_buffer,
     encode_request_header_into_buffer,
 };
 
-use kuring::ids::{ProducerIdentity, TopicId};
+use kuring::ids::{BrokerId, ProducerIdentity, TopicId};
 use kuring::protocol::api::{ApiKey, RequestHeader};
+use kuring::protocol::api_versions::Intended;
 use kuring::protocol::init_producer_id::InitProducerId;
 use kuring::protocol::produce::{self, ProduceOptions, ProduceRequest};
 use kuring::protocol::{api_versions, init_producer_id, metadata};
@@ -64,7 +65,20 @@ fn for_each_header(api: ApiKey, mut check: impl FnMut(&RequestHeader<'_>, &mut S
 fn api_versions_requests_are_the_oracles() {
     for_each_header(ApiKey::ApiVersions, |header, _| {
         let mut frame = Vec::new();
-        api_versions::encode_request(&mut frame, header);
+        let intended = Intended { cluster_id: "abc", node: BrokerId(7) };
+        api_versions::encode_request(&mut frame, header, Some(intended));
+        if header.version > oracle::ApiVersionsRequest::VERSIONS.max {
+            // The oracle lacks version 5: that of version 4 with two fields before the tags.
+            let before = RequestHeader { version: header.version - 1, ..*header };
+            let mut expected = Vec::new();
+            api_versions::encode_request(&mut expected, &before, None);
+            expected.pop();
+            expected.extend(*b"\x04abc\0\0\0\x07\0");
+            expected[3] += 8;
+            expected[7] += 1;
+            assert_eq!(frame, expected);
+            return;
+        }
         let mut expected = oracle::ApiVersionsRequest::default();
         if header.version >= 3 {
             expected = expected

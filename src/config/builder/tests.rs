@@ -52,6 +52,7 @@ fn the_defaults_are_kafka_s() {
     assert_eq!((defaults.metadata_age_max, defaults.metadata_idle_max), (ms(300_000), ms(300_000)));
     assert_eq!(defaults.metadata_recovery, MetadataRecovery::Rebootstrap);
     assert_eq!(defaults.rebootstrap_trigger, ms(300_000));
+    assert!(defaults.cluster_check);
     assert_eq!((defaults.metrics_samples, defaults.metrics_window), (2, ms(30_000)));
     assert_eq!(defaults.metrics_level, RecordingLevel::Info);
     assert_eq!((defaults.ignore_keys, defaults.adaptive_partitioning), (false, true));
@@ -102,6 +103,7 @@ pub(in crate::config) const EVERY: &[(&str, &str)] = &[
     ("metadata.max.idle.ms", "6000"),
     ("metadata.recovery.strategy", "none"),
     ("metadata.recovery.rebootstrap.trigger.ms", "22"),
+    ("metadata.cluster.check.enable", "false"),
     ("partitioner.class", "fnv1a"),
     ("metrics.num.samples", "4"),
     ("metrics.sample.window.ms", "24"),
@@ -154,6 +156,7 @@ pub(in crate::config) fn every_setter() -> ConfigBuilder {
         .metadata_idle_max(ms(6000))
         .metadata_recovery(MetadataRecovery::None)
         .rebootstrap_trigger(ms(22))
+        .cluster_check(false)
         .partitioner_class(PartitionerClass::Fnv1a)
         .metrics_samples(4)
         .metrics_window(ms(24))

@@ -237,9 +237,9 @@ pub(super) static PROPERTIES: &[Property] = &[
         "metadata.cluster.check.enable",
         Boolean,
         "true",
-        "Whether each connection tells the broker which cluster and broker is meant, so that one \
-         that took over its address says so. This version does not tell, whatever it says; a \
-         cluster that changed is found by its id in the metadata.",
+        "Whether each connection tells its broker which broker of which cluster is meant, so that \
+         one that took over the address sends the producer back to the bootstrap servers. Brokers \
+         from Kafka 4.4 on listen; without effect where metadata.recovery.strategy is none.",
     ),
     row("metadata.max.age.ms", Long, "300000", "Metadata older than this is fetched again."),
     row(

@@ -14,6 +14,7 @@ mod draining;
 mod ending;
 mod events;
 mod expiry;
+mod greeting;
 mod leaders;
 mod loans;
 mod metadata;

@@ -12,7 +12,7 @@ fn net_14_the_client_says_what_it_is() {
     let mut rig = Rig::cold(config(), &[1]);
     rig.world.held.push(ApiKey::ApiVersions);
     rig.run();
-    let Body::ApiVersions { software, release } = rig.request(ApiKey::ApiVersions).body else {
+    let Body::ApiVersions { software, release, .. } = rig.request(ApiKey::ApiVersions).body else {
         panic!("a greeting");
     };
     assert_eq!(software, "kuring");

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages as oracle;
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::metadata_response::{
@@ -38,6 +38,8 @@ pub(super) enum Body {
     ApiVersions {
         software: String,
         release: String,
+        /// The cluster and the broker that the connection is for.
+        intended: Option<(String, i32)>,
     },
     /// The topics that were asked for.
     Metadata {
@@ -115,13 +117,7 @@ pub(super) fn read(connection: ConnectionId, broker: i32, frame: &[u8]) -> Arriv
     let version = header.request_api_version;
     let api = ApiKey::ALL.into_iter().find(|api| api.wire() == header.request_api_key).unwrap();
     let body = match api {
-        ApiKey::ApiVersions => {
-            let read = oracle::ApiVersionsRequest::decode(&mut bytes, version).unwrap();
-            Body::ApiVersions {
-                software: read.client_software_name.to_string(),
-                release: read.client_software_version.to_string(),
-            }
-        }
+        ApiKey::ApiVersions => greeting_of(&mut bytes, version),
         ApiKey::Metadata => {
             let read = oracle::MetadataRequest::decode(&mut bytes, version).unwrap();
             let topics = read.topics.expect("a producer never asks for all topics (MD-1)");
@@ -141,6 +137,32 @@ pub(super) fn read(connection: ConnectionId, broker: i32, frame: &[u8]) -> Arriv
     };
     assert!(bytes.is_empty(), "{api:?} {version}: bytes are left");
     Arrived { connection, broker, api, version, correlation: header.correlation_id, body }
+}
+
+/// The oracle knows versions up to 4, which lack the two fields of version 5 (KIP-1242).
+fn greeting_of(bytes: &mut Bytes, version: i16) -> Body {
+    if version < 5 {
+        let read = oracle::ApiVersionsRequest::decode(bytes, version).unwrap();
+        return Body::ApiVersions {
+            software: read.client_software_name.to_string(),
+            release: read.client_software_version.to_string(),
+            intended: None,
+        };
+    }
+    // Lengths of short strings take one byte, and are one more than they say.
+    let mut text = || {
+        let length = bytes.get_u8();
+        assert!(length < 0x80, "a short string");
+        (length > 0).then(|| {
+            let text = bytes.split_to(usize::from(length) - 1);
+            String::from_utf8(text.to_vec()).unwrap()
+        })
+    };
+    let (software, release, cluster) = (text().unwrap(), text().unwrap(), text());
+    let node = bytes.get_i32();
+    assert_eq!(bytes.get_u8(), 0, "no tags");
+    assert_eq!(cluster.is_some(), node >= 0, "both or none");
+    Body::ApiVersions { software, release, intended: cluster.map(|cluster| (cluster, node)) }
 }
 
 fn produce_of(read: &oracle::ProduceRequest) -> Body {
@@ -184,7 +206,8 @@ fn framed<R: Encodable + HeaderVersion>(request: &Arrived, version: i16, respons
     frame
 }
 
-/// An ApiVersions answer; one with an error is a version 0 answer, as brokers give it.
+/// An ApiVersions answer; one that refuses the version is a version 0 answer, as brokers give it.
+/// That of version 5 is laid out as that of version 4.
 pub(super) fn versions_answer(
     request: &Arrived,
     error: ErrorCode,
@@ -196,7 +219,8 @@ pub(super) fn versions_answer(
     let response = oracle::ApiVersionsResponse::default()
         .with_error_code(error.wire())
         .with_api_keys(ranges.iter().map(api).collect());
-    let version = if error == ErrorCode::None { request.version } else { 0 };
+    let is_refusal = error == ErrorCode::UnsupportedVersion;
+    let version = if is_refusal { 0 } else { request.version.min(4) };
     framed(request, version, &response)
 }
 

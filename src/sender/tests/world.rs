@@ -46,6 +46,8 @@ pub(super) struct World {
     pub(super) names: HashMap<TopicId, String>,
     /// What single brokers speak; all others speak everything.
     pub(super) ranges: BTreeMap<i32, Vec<(ApiKey, i16, i16)>>,
+    /// Highest version of ApiVersions that single brokers take; of all others it is 4.
+    pub(super) greetings: BTreeMap<i32, i16>,
     /// Requests of these kinds wait for the test to answer them.
     pub(super) held: Vec<ApiKey>,
     pub(super) refused: BTreeSet<SocketAddr>,
@@ -64,6 +66,8 @@ pub(super) struct World {
     pub(super) connects: Vec<SocketAddr>,
     /// Every request, in order.
     pub(super) seen: Vec<(i32, ApiKey)>,
+    /// Every ApiVersions request, in order.
+    pub(super) greeted: Vec<Arrived>,
     /// The sequence after the last one sent, by partition, producer id and epoch.
     sequences: HashMap<(String, i32, i64, i16), i32>,
     pub(super) open: HashMap<ConnectionId, i32>,
@@ -93,6 +97,7 @@ impl World {
             logs: Logs::default(),
             names: HashMap::new(),
             ranges: BTreeMap::new(),
+            greetings: BTreeMap::new(),
             held: vec![ApiKey::Produce],
             refused: BTreeSet::new(),
             silent: BTreeSet::new(),
@@ -105,6 +110,7 @@ impl World {
             events: VecDeque::new(),
             connects: Vec::new(),
             seen: Vec::new(),
+            greeted: Vec::new(),
             sequences: HashMap::new(),
             open: HashMap::new(),
             due: HashMap::new(),
@@ -167,6 +173,9 @@ impl World {
         }
         if broker.is_some() {
             self.seen.push((arrived.broker, arrived.api));
+            if arrived.api == ApiKey::ApiVersions {
+                self.greeted.push(arrived.clone());
+            }
             if !matches!(arrived.body, Body::Produce { acks: 0, .. }) {
                 let due = self.due.entry(connection).or_default();
                 due.push_back((arrived.correlation, None));
@@ -269,12 +278,23 @@ impl World {
     }
 
     pub(super) fn versions_answer(&self, request: &Arrived) -> Vec<u8> {
+        let greeting = self.greetings.get(&request.broker).copied().unwrap_or(4);
         let all = [
             (ApiKey::Produce, 0, 13),
             (ApiKey::Metadata, 0, 13),
-            (ApiKey::ApiVersions, 0, 4),
+            (ApiKey::ApiVersions, 0, greeting),
             (ApiKey::InitProducerId, 0, 5),
         ];
+        if request.version > greeting {
+            return wire::versions_answer(request, ErrorCode::UnsupportedVersion, &all[2..3]);
+        }
+        let Body::ApiVersions { intended, .. } = &request.body else { panic!("a greeting") };
+        let is_other = |(cluster, node): &(String, i32)| {
+            Some(cluster) != self.says.cluster_id.as_ref() || *node != request.broker
+        };
+        if intended.as_ref().is_some_and(is_other) {
+            return wire::versions_answer(request, ErrorCode::RebootstrapRequired, &[]);
+        }
         let ranges = self.ranges.get(&request.broker);
         wire::versions_answer(request, ErrorCode::None, ranges.map_or(&all[..], Vec::as_slice))
     }

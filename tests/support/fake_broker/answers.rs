@@ -1,7 +1,7 @@
 //! What an honest broker says: requests decoded, answers encoded, by the `kafka-protocol` crate.
 #![forbid(unsafe_code)]
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::metadata_response::{
@@ -26,7 +26,8 @@ pub(super) struct Asked {
 }
 
 enum Body {
-    ApiVersions,
+    /// The cluster and the node that the client wants, if it says so (KIP-1242).
+    ApiVersions(Option<(String, i32)>),
     Metadata(MetadataRequest),
     InitProducerId,
     Produce(ProduceRequest),
@@ -60,9 +61,27 @@ pub(super) fn decode(mut frame: Bytes, state: &State) -> Result<Asked, String> {
         topics: Vec::new(),
         batches: Vec::new(),
     };
-    let mut asked = Asked { seen, correlation: header.correlation_id, body: Body::ApiVersions };
+    let mut asked =
+        Asked { seen, correlation: header.correlation_id, body: Body::ApiVersions(None) };
     asked.body = asked.body(frame, state).map_err(|error| format!("{api:?} {version}: {error}"))?;
     Ok(asked)
+}
+
+/// Whom a greeting of version 5 is meant for. The oracle knows versions up to 4.
+fn intended(body: &mut Bytes) -> Result<Option<(String, i32)>, String> {
+    let mut text = || -> Option<String> {
+        // The lengths of short strings take one byte, and are one more than they say.
+        let length = usize::from(body.try_get_u8().ok()?).checked_sub(1)?;
+        let bytes = (length <= body.len()).then(|| body.split_to(length))?;
+        String::from_utf8(bytes.to_vec()).ok()
+    };
+    text().and_then(|_| text()).ok_or("no software")?;
+    let cluster = text();
+    let node = body.try_get_i32().map_err(|error| error.to_string())?;
+    if body[..] != [0] || cluster.is_some() != (node >= 0) {
+        return Err(format!("{cluster:?}, {node}, and {body:?} behind them"));
+    }
+    Ok(cluster.map(|cluster| (cluster, node)))
 }
 
 impl Asked {
@@ -70,7 +89,8 @@ impl Asked {
         let (api, version) = (self.seen.api, self.seen.version);
         let range = state.versions_of(api).ok_or("not one of this broker's requests")?;
         if api == ApiKey::ApiVersions {
-            return Ok(Body::ApiVersions);
+            let is_told = version >= 5 && range.contains(&version);
+            return Ok(Body::ApiVersions(if is_told { intended(&mut frame)? } else { None }));
         }
         if !range.contains(&version) {
             return Err(format!("the version is outside of {range:?}"));
@@ -120,7 +140,14 @@ impl Asked {
     pub(super) fn serve(&self, state: &mut State, refused: Option<ResponseError>) -> Answer {
         let code = refused.map_or(0, |error| error.code());
         match &self.body {
-            Body::ApiVersions => Answer::ApiVersions(self.api_versions(state, code)),
+            Body::ApiVersions(intended) => {
+                let meant = intended.as_ref().is_none_or(|(cluster, node)| {
+                    *cluster == state.cluster_id && *node == self.seen.node
+                });
+                let other = ResponseError::RebootstrapRequired.code();
+                let code = if meant || code != 0 { code } else { other };
+                Answer::ApiVersions(self.api_versions(state, code))
+            }
             Body::Metadata(request) => Answer::Metadata(metadata(request, state, code)),
             Body::InitProducerId => {
                 state.producer_ids += i64::from(code == 0);
@@ -173,7 +200,8 @@ impl Asked {
             Answer::ApiVersions(answer) => {
                 // Whoever speaks too new a version is answered in the oldest.
                 let unsupported = answer.error_code == ResponseError::UnsupportedVersion.code();
-                self.frame(answer, if unsupported { 0 } else { self.seen.version })
+                // The oracle knows version 4, and version 5 is laid out like it.
+                self.frame(answer, if unsupported { 0 } else { self.seen.version.min(4) })
             }
             Answer::Metadata(answer) => self.frame(answer, self.seen.version),
             Answer::InitProducerId(answer) => self.frame(answer, self.seen.version),
@@ -217,7 +245,7 @@ fn metadata(request: &MetadataRequest, state: &State, code: i16) -> MetadataResp
     });
     MetadataResponse::default()
         .with_brokers(brokers.collect())
-        .with_cluster_id(Some(StrBytes::from_static_str("fake")))
+        .with_cluster_id(Some(StrBytes::from_string(state.cluster_id.clone())))
         .with_controller_id(BrokerId(0))
         .with_topics(topics.collect())
 }

@@ -101,7 +101,7 @@ impl Conversation {
 
     fn versions_by(&mut self, version: i16) -> Result<ApiVersionsResponse, Trouble> {
         let body = self.ask(ApiKey::ApiVersions, version, &|out, header| {
-            api_versions::encode_request(out, header);
+            api_versions::encode_request(out, header, None);
         })?;
         api_versions::decode_response(version, &body).map_err(Trouble::Malformed)
     }

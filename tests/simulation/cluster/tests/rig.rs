@@ -140,7 +140,7 @@ impl Rig {
         self.connections.insert(node, (connection, self.cluster.broker_life(node)));
         let mut frame = Vec::new();
         let header = self.header(node, ApiKey::ApiVersions);
-        api_versions::encode_request(&mut frame, &header);
+        api_versions::encode_request(&mut frame, &header, None);
         match self.cluster.request(node, connection, &frame[4..], self.now) {
             Response::Now(answer) => {
                 let split = split_response(ApiKey::ApiVersions, header.version, &answer[4..]);
