@@ -18,6 +18,7 @@ use std::sync::Arc;
 use crate::callback::DeliveryReport;
 use crate::error::SendError;
 use crate::record::{HeaderList, Record};
+use crate::shield::Shield;
 pub(crate) use outgoing::Draft;
 pub use outgoing::Outgoing;
 use throttle::Throttle;
@@ -80,6 +81,16 @@ pub trait Interceptor: Send + Sync {
     /// there ([`SendError::OnSenderThread`]).
     fn on_acknowledgement(&self, report: &DeliveryReport<'_>, headers: &HeaderList) {
         let _ = (report, headers);
+    }
+}
+
+impl<I: Interceptor> Interceptor for Shield<I> {
+    fn on_send(&self, record: &mut Outgoing<'_>) -> Result<(), OnSendError> {
+        (**self).on_send(record)
+    }
+
+    fn on_acknowledgement(&self, report: &DeliveryReport<'_>, headers: &HeaderList) {
+        (**self).on_acknowledgement(report, headers);
     }
 }
 

@@ -163,8 +163,8 @@
 //! - `serializer`: how keys and values become bytes.
 //! - `delivery`, `error`, `record`: what users get and give.
 //! - `protocol`: the wire: bounded reader, encoders, record batches, error codes. Does no I/O.
-//! - `config`, `ids`, `clock`, `park`, `fork`: settings, newtypes, the only clock, blocking on a
-//!   future, whether a fork made this process.
+//! - `config`, `ids`, `clock`, `park`, `fork`, `shield`: settings, newtypes, the only clock, waits
+//!   for a future, whether a fork made this process, plug-ins that panic when they are dropped.
 //! - `partitioner`: which partition a record goes to. It is told what it has to know.
 //! - `sync`: the atomics and locks of the lock-free files, which models can watch.
 //!
@@ -214,6 +214,7 @@ mod record;
 pub mod sender;
 pub mod serializer;
 mod shard;
+mod shield;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub mod simulation;

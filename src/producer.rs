@@ -1,6 +1,7 @@
 //! The producer: what users build, share and close.
 #![forbid(unsafe_code)]
 
+mod ending;
 mod purge;
 
 use std::collections::HashMap;
@@ -31,6 +32,8 @@ use crate::record::Record;
 use crate::shard::{self, Command, Finished, ShardError, Shared, Start, Ticket};
 use crate::topic::{self, Topic, TopicOptions};
 
+pub(crate) use ending::Stop;
+use ending::Stops;
 pub use purge::Purge;
 
 /// How long dropping the last handle waits for what was not sent.
@@ -141,6 +144,7 @@ pub(crate) struct Inner {
     pub(crate) completions: Arc<Completions>,
     pub(crate) callbacks: Arc<Callbacks>,
     topics: RwLock<HashMap<Arc<str>, Arc<topic::Shared>>>,
+    stops: Stops,
     threads: Mutex<Vec<JoinHandle<()>>>,
     pub(crate) driver: &'static str,
 }
@@ -521,6 +525,7 @@ impl Inner {
             completions,
             callbacks,
             topics: RwLock::default(),
+            stops: Stops::default(),
             threads: Mutex::default(),
             driver: "",
         };
@@ -574,18 +579,31 @@ impl Inner {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The part of a close that does not wait.
-    pub(crate) fn start_close(&self, patience: Duration) {
+    /// From now on nothing is taken, and what reports on the producer ends (CLS-5).
+    fn refuse(&self) {
         self.closed.swap(true, AcqRel);
         self.cluster.close();
+        self.stops.stop_all();
+    }
+
+    /// Has `stop` stopped by the close, which may have come already.
+    pub(crate) fn stop_at_close(&self, stop: &Arc<Stop>) {
+        self.stops.add(stop);
+        if self.is_closed() {
+            stop.stop();
+        }
+    }
+
+    /// The part of a close that does not wait.
+    pub(crate) fn start_close(&self, patience: Duration) {
+        self.refuse();
         let deadline = clock::now() + patience.min(crate::config::FOREVER);
         self.shards.iter().for_each(|shard| shard.command(Command::Close(deadline)));
     }
 
     /// The part of an abort that does not wait.
     pub(crate) fn start_abort(&self) {
-        self.closed.swap(true, AcqRel);
-        self.cluster.close();
+        self.refuse();
         self.shards.iter().for_each(|shard| shard.command(Command::Abort));
     }
 

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use super::ConfigBuilder;
 use crate::callback::DeliveryReport;
 use crate::interceptor::Interceptor;
+use crate::shield::Shield;
 
 impl ConfigBuilder {
     /// Adds an interceptor, which sees every record and its verdict after those that were added
     /// before (`interceptor.classes` names Java's, which are not for here). Records then take the
     /// long way to their batches.
     pub fn interceptor(mut self, interceptor: impl Interceptor + 'static) -> Self {
-        self.chosen.hooks.interceptors.push(Arc::new(interceptor));
+        self.chosen.hooks.interceptors.push(Arc::new(Shield::new("interceptor", interceptor)));
         self
     }
 
@@ -34,7 +35,9 @@ impl ConfigBuilder {
         mut self,
         handler: impl Fn(u64, &DeliveryReport<'_>) + Send + Sync + 'static,
     ) -> Self {
-        self.chosen.hooks.handler = Some(Arc::new(handler));
+        let handler = Shield::new("delivery handler", handler);
+        self.chosen.hooks.handler =
+            Some(Arc::new(move |user_data, report| handler(user_data, report)));
         self
     }
 }

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::shield::Shield;
+
 /// Chooses the partition of records that name none. Set it with
 /// [`ConfigBuilder::partitioner`](crate::ConfigBuilder::partitioner), or for one topic with
 /// [`ConfigBuilder::topic_partitioner`](crate::ConfigBuilder::topic_partitioner). A closure of the
@@ -41,6 +43,13 @@ pub trait Partitioner: Send + Sync {
 impl<F: Fn(&Unplaced<'_>) -> i32 + Send + Sync> Partitioner for F {
     fn partition(&self, record: &Unplaced<'_>) -> i32 {
         self(record)
+    }
+}
+
+impl<P: Partitioner> Partitioner for Shield<P> {
+    #[inline]
+    fn partition(&self, record: &Unplaced<'_>) -> i32 {
+        (**self).partition(record)
     }
 }
 
@@ -106,6 +115,10 @@ impl fmt::Debug for Unplaced<'_> {
 pub struct Custom(Arc<dyn Partitioner>);
 
 impl Custom {
+    fn new(partitioner: impl Partitioner + 'static) -> Self {
+        Self(Arc::new(Shield::new("partitioner", partitioner)))
+    }
+
     /// Asks it.
     pub fn ask(&self, record: &Unplaced<'_>) -> i32 {
         self.0.partition(record)
@@ -137,12 +150,12 @@ pub struct Partitioners {
 impl Partitioners {
     /// For every topic that has none of its own.
     pub fn set(&mut self, partitioner: impl Partitioner + 'static) {
-        self.everywhere = Some(Custom(Arc::new(partitioner)));
+        self.everywhere = Some(Custom::new(partitioner));
     }
 
     /// For one topic.
     pub fn set_for(&mut self, topic: String, partitioner: impl Partitioner + 'static) {
-        self.by_topic.insert(topic, Custom(Arc::new(partitioner)));
+        self.by_topic.insert(topic, Custom::new(partitioner));
     }
 
     /// The one of a topic.

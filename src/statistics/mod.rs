@@ -9,13 +9,13 @@ mod report;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 
 use crate::clock;
 use crate::metrics::Metrics;
-use crate::producer::{Inner, Producer};
+use crate::producer::{Inner, Producer, Stop};
 
 use report::Moment;
 
@@ -61,26 +61,6 @@ pub struct StatsReporter {
     id: ThreadId,
 }
 
-#[derive(Debug, Default)]
-struct Stop {
-    stopped: Mutex<bool>,
-    news: Condvar,
-}
-
-impl Stop {
-    fn stop(&self) {
-        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.news.notify_all();
-    }
-
-    /// Waits so long; whether it was stopped.
-    fn wait(&self, patience: Duration) -> bool {
-        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.news.wait_timeout_while(stopped, patience, |stopped| !*stopped);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
-    }
-}
-
 impl StatsReporter {
     /// Starts reporting: `report` gets the first object after one `interval`, at least a
     /// millisecond, and the latencies in each are those of its interval. The reporter does not keep
@@ -95,11 +75,12 @@ impl StatsReporter {
     ) -> io::Result<Self> {
         let stop = Arc::<Stop>::default();
         let (inner, waiting) = (Arc::clone(producer.inner()), Arc::clone(&stop));
+        inner.stop_at_close(&stop);
         let interval = interval.max(Duration::from_millis(1));
         let thread = thread::Builder::new().name("kuring-stats".to_owned()).spawn(move || {
             let reported = catch_unwind(AssertUnwindSafe(|| {
                 let mut before = inner.metrics();
-                while !waiting.wait(interval) && !inner.is_closed() {
+                while !waiting.wait(interval) {
                     let metrics = inner.metrics();
                     report(&render(&inner, &metrics, Some(&before)));
                     before = metrics;

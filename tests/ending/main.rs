@@ -4,8 +4,8 @@
 //! Each test runs on every driver, as `epoll::name` and `tokio_uring::name`, and in a process of
 //! its own: afterwards the process has the threads and descriptors that it had before.
 //!
-//! Reading order: traces (what is counted) → states → callbacks → drops → broken → forked →
-//! stopped.
+//! Reading order: traces (what is counted) → states → callbacks → drops → broken → plug_ins →
+//! forked → stopped.
 #![deny(unsafe_code)]
 
 mod broken;
@@ -13,6 +13,7 @@ mod callbacks;
 mod drops;
 mod forked;
 mod in_child;
+mod plug_ins;
 mod states;
 mod stopped;
 #[path = "../support/mod.rs"]
@@ -75,6 +76,10 @@ on_every_driver! {
     broken::a_shard_that_panics_leaves_a_verdict_for_every_record,
     broken::a_shard_that_panics_lets_go_of_everyone_who_waits,
     broken::of_two_shards_the_other_one_goes_on,
+    plug_ins::cls_5_a_forced_close_lets_go_of_every_plug_in,
+    plug_ins::cls_5_after_a_panic_of_a_shard_every_plug_in_goes,
+    plug_ins::cls_5_a_plug_in_that_panics_in_its_drop_harms_no_other,
+    plug_ins::cls_5_plug_ins_outlive_a_close_as_long_as_there_are_handles,
     forked::a_forks_child_has_an_inert_copy_and_the_parent_notices_nothing,
     forked::a_reservation_is_inert_in_a_forks_child_and_the_parents_own,
     forked::a_forks_copy_calls_nobody,

@@ -159,11 +159,12 @@ pub(crate) const LAYERS: &[Layer] = &[
             "partitioner::PartitionerClass",
             "partitioner::Partitioners",
             "protocol::compression::Compression",
+            "shield",
         ],
     },
     Layer {
         modules: &["callback", "interceptor"],
-        uses: &["clock", "delivery", "error", "record"],
+        uses: &["clock", "delivery", "error", "record", "shield"],
     },
     Layer { modules: &["delivery"], uses: &["clock", "error", "fork", "park", "record", "sync"] },
     Layer { modules: &["serializer"], uses: &["record"] }, // the headers that they add
@@ -173,7 +174,8 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer { modules: &["error"], uses: &["protocol::error_code"] },
     Layer { modules: &["record"], uses: &["protocol::record_batch"] },
     Layer { modules: &["protocol"], uses: &["ids"] },
-    Layer { modules: &["partitioner"], uses: &[] },
+    Layer { modules: &["partitioner"], uses: &["shield"] },
+    Layer { modules: &["shield"], uses: &[] },
     Layer { modules: &["ids"], uses: &[] },
     Layer { modules: &["clock"], uses: &[] },
     Layer { modules: &["sync"], uses: &[] },
