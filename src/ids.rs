@@ -22,6 +22,21 @@ impl fmt::Debug for TopicId {
     }
 }
 
+/// A client's id in the telemetry of a cluster (KIP-714). All zero means "not given yet".
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct ClientInstanceId(pub [u8; 16]);
+
+impl ClientInstanceId {
+    /// The id of a client that has not been given one.
+    pub const ZERO: Self = Self([0; 16]);
+}
+
+impl fmt::Debug for ClientInstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// A connection of one shard: a slot that is reused, and the generation that tells its lives apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConnectionId {

@@ -89,6 +89,8 @@
 //!   call: closures of records, the delivery handler, interceptors.
 //! - *Compressors*, `kuring-pack-<n>`, one per shard that has met a batch to be compressed: the
 //!   codecs, so that no connection waits for them. Not pinned.
+//! - *The meter*, `kuring-telemetry`: puts together what a cluster that asks for metrics is pushed,
+//!   for the moment that this takes. Not pinned.
 //! - *The resolver*: host names, away from the shards, since the system's resolver blocks.
 //!
 //! An [`Embedded`] producer has one shard and no thread for it: the caller's does both.
@@ -151,6 +153,7 @@
 //! - `statistics`: what a producer has done, as librdkafka tells it.
 //! - `producer`, `topic`, `typed`: what users hold.
 //! - `shard`: the loop that joins a sender and a driver, and decides nothing.
+//! - `telemetry`: what is pushed to a cluster that asks for metrics.
 //! - `metrics`: what a producer has done, and how fast, out of what its shards count.
 //! - `sender`: what is sent when, what is tried again, and what each record's verdict is.
 //!   `handle_*` is the world telling it, `poll_*` is it telling the world; time and randomness are
@@ -220,6 +223,7 @@ mod shield;
 pub mod simulation;
 mod statistics;
 mod sync;
+mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod topic;

@@ -540,17 +540,8 @@ impl Inner {
 
     /// See [`Producer::metrics`].
     pub(crate) fn metrics(&self) -> Metrics {
-        let mut metrics = Metrics::new(&self.settings.client_id, self.driver);
-        let now = clock::now_nanos();
-        for shard in self.shards.iter() {
-            // In a fork's child the lock may be held by a thread that is not here.
-            metrics.add((!self.is_copy()).then(|| shard.meters.read(now)), now);
-            let pool = shard.accumulator.pool();
-            metrics.buffer_total_bytes += pool.total();
-            metrics.buffer_available_bytes += pool.available();
-            metrics.waiting_threads += shard.accumulator.waiters.count() as u64;
-        }
-        metrics
+        let (shards, is_copy) = (&self.shards, self.is_copy());
+        shard::metrics_of(shards, &self.settings.client_id, self.driver, is_copy)
     }
 
     /// Where calls that belong to no shard count their waits.

@@ -18,6 +18,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use compressor::Compressor;
+use measure::Meter;
 use rustix::fd::BorrowedFd;
 
 use crate::accumulator::{Accumulator, WakeFn};
@@ -32,14 +33,19 @@ use crate::driver::{self, Driver, Event, SocketOptions};
 use crate::metadata::Cluster;
 use crate::meters::{ShardMeters, WindowSpec, nanos};
 use crate::park;
+use crate::protocol::get_telemetry_subscriptions::Subscription;
+use crate::sender::telemetry::{MeasureError, Payload};
 use crate::sender::{Action, PurgeOrder, Sender, SenderOptions, Verdict};
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use crate::sync::atomic::{AtomicBool, AtomicUsize};
 use crate::sync::{Mutex, MutexGuard};
 
 pub(crate) mod compressor;
+mod measure;
 #[cfg(all(test, kuring_loom))]
 mod models;
+
+pub(crate) use measure::metrics_of;
 
 /// A turn that begins so long after the last look at the sockets looks again before it judges.
 const LATE: Duration = Duration::from_millis(10);
@@ -114,6 +120,8 @@ pub(crate) enum Command {
     Purge(Arc<Ticket>, PurgeOrder),
     /// This topic is not paused any more.
     Resume(Arc<str>),
+    /// What a push of telemetry is to carry.
+    Measured(Result<Payload, MeasureError>),
     /// Close by then; the end of the thread finishes the ticket.
     Close(Instant),
     /// Close without sending anything more.
@@ -193,7 +201,11 @@ fn finish(command: Command) {
         Command::Flush(ticket) | Command::WarmUp(ticket, _) | Command::Purge(ticket, _) => {
             ticket.finish_one();
         }
-        Command::Resume(_) | Command::Close(_) | Command::Abort | Command::Break => {}
+        Command::Resume(_)
+        | Command::Measured(_)
+        | Command::Close(_)
+        | Command::Abort
+        | Command::Break => {}
     }
 }
 
@@ -328,6 +340,7 @@ pub(crate) struct Turn<D> {
     cluster: Arc<Cluster>,
     sender: Sender,
     compressor: Compressor,
+    meter: Meter,
     driver: D,
     resolver: Resolver,
     socket: SocketOptions,
@@ -373,6 +386,12 @@ impl<D: Driver> Turn<D> {
         let resolver = Resolver::new(driver.waker());
         shared.accumulator.set_wake(wake);
         let settings = Arc::clone(&start.settings);
+        let meter = Meter {
+            settings: Arc::clone(&settings),
+            shards: Arc::clone(&start.shards),
+            driver: driver.name(),
+            reporter: Arc::default(),
+        };
         let options = SenderOptions {
             settings: start.settings,
             bootstrap: start.bootstrap,
@@ -388,6 +407,7 @@ impl<D: Driver> Turn<D> {
             cluster: start.cluster,
             sender,
             compressor,
+            meter,
             driver,
             resolver,
             socket: SocketOptions {
@@ -592,6 +612,7 @@ impl<D: Driver> Turn<D> {
                     self.sender.handle_purge(number, &order, now);
                 }
                 Command::Resume(topic) => self.sender.handle_resume(&topic, now),
+                Command::Measured(measured) => self.sender.handle_measured(measured, now),
                 Command::Close(deadline) => self.sender.handle_close(deadline, now),
                 Command::Abort => self.sender.handle_abort(now),
                 Command::Break => panic!("on purpose: a test broke this shard"),
@@ -627,6 +648,7 @@ impl<D: Driver> Turn<D> {
                 Action::Resolve { node, host, port } => {
                     self.resolver.resolve(u64::from(node), &host, port);
                 }
+                Action::Measure(subscription) => self.measure(subscription, now),
                 Action::Published | Action::Refresh | Action::Done(_) | Action::Ended => {
                     self.later.push(action);
                 }
@@ -659,6 +681,16 @@ impl<D: Driver> Turn<D> {
             }
         }
         closed
+    }
+
+    /// Has the metrics made that a push of telemetry is to carry.
+    #[cold]
+    fn measure(&mut self, subscription: Arc<Subscription>, now: Instant) {
+        if self.compressor.is_inline() {
+            self.sender.handle_measured(self.meter.measure(&subscription), now);
+        } else {
+            self.meter.start(self.number, subscription);
+        }
     }
 
     /// Resolves deliveries, after the calls that are due (ACK-2); true if there were some.

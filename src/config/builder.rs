@@ -65,6 +65,7 @@ pub(super) struct Chosen {
     pub(super) metrics_samples: Option<i64>,
     pub(super) metrics_window: Option<Duration>,
     pub(super) metrics_level: Option<RecordingLevel>,
+    pub(super) metrics_push: Option<bool>,
     pub(super) ignore_keys: Option<bool>,
     pub(super) adaptive_partitioning: Option<bool>,
     pub(super) availability_timeout: Option<Duration>,
@@ -372,6 +373,13 @@ impl ConfigBuilder {
         self.set("metrics.recording.level")
     }
 
+    /// Whether metrics are pushed to a cluster that asks for them, as KIP-714 has it
+    /// (`enable.metrics.push`; default true).
+    pub fn metrics_push(mut self, on: bool) -> Self {
+        self.chosen.metrics_push = Some(on);
+        self.set("enable.metrics.push")
+    }
+
     /// A partitioner of your own, for every topic that has none by
     /// [`topic_partitioner`](Self::topic_partitioner). It comes before
     /// [`partitioner_class`](Self::partitioner_class); there is no property for it.
@@ -607,6 +615,9 @@ impl Chosen {
             }
             "metrics.recording.level" => {
                 self.metrics_level = Some(value::recording_level(text)?);
+            }
+            "enable.metrics.push" => {
+                self.metrics_push = Some(value::boolean("enable.metrics.push", text)?);
             }
             "partitioner.ignore.keys" => {
                 self.ignore_keys = Some(value::boolean("partitioner.ignore.keys", text)?);

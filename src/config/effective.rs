@@ -123,6 +123,7 @@ impl Settings {
                 self.connection_idle_max.map_or_else(|| "-1".to_owned(), millis)
             }
             "enable.idempotence" => self.idempotence.to_string(),
+            "enable.metrics.push" => self.metrics_push.to_string(),
             "max.in.flight.requests.per.connection" => self.in_flight_max.to_string(),
             "max.request.size" => self.request_bytes_max.to_string(),
             "metadata.cluster.check.enable" => self.cluster_check.to_string(),

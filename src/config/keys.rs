@@ -4,8 +4,7 @@
 //! end.
 //!
 //! A property that is not carried out yet is refused, unless its value is Kafka's own default: then
-//! nothing was asked for. The exception asks for less than the default does and no more than we
-//! do: `enable.metrics.push=false`.
+//! nothing was asked for.
 #![forbid(unsafe_code)]
 
 use super::error::ConfigError;
@@ -21,8 +20,6 @@ pub(super) struct NotYet {
     /// Kafka's default; empty when the property is unset or an empty list.
     default: &'static str,
     kind: Kind,
-    /// A further value that is accepted.
-    harmless: Option<&'static str>,
 }
 
 /// How two spellings of one value are recognised.
@@ -45,7 +42,7 @@ enum Kind {
 pub(super) enum Lookup {
     /// The builder takes it.
     Supported,
-    /// Refused, unless harmless.
+    /// Refused, unless it is Kafka's default.
     NotYet(&'static NotYet),
     /// `transactional.id`: refused when the settings are made, since CFG-3 comes first.
     Transactions,
@@ -98,8 +95,7 @@ pub(super) fn family(name: &str) -> &str {
 impl NotYet {
     /// Accepts Kafka's default and refuses everything else. `name` is what was written.
     pub(super) fn require_harmless(&self, name: &str, value: &str) -> Result<(), ConfigError> {
-        let asks_for = |wanted| self.kind.same(trim(value), wanted);
-        if asks_for(self.default) || self.harmless.is_some_and(asks_for) {
+        if self.kind.same(trim(value), self.default) {
             return Ok(());
         }
         let value = if self.kind == Kind::Secret { "[hidden]" } else { value };
@@ -123,7 +119,7 @@ impl Kind {
 }
 
 const fn key(name: &'static str, default: &'static str, kind: Kind) -> NotYet {
-    NotYet { name, default, kind, harmless: None }
+    NotYet { name, default, kind }
 }
 
 const fn text(name: &'static str, default: &'static str) -> NotYet {
@@ -164,6 +160,7 @@ pub(super) const SUPPORTED: &[&str] = &[
     "connections.max.idle.ms",
     "delivery.timeout.ms",
     "enable.idempotence",
+    "enable.metrics.push",
     "linger.ms",
     "max.block.ms",
     "max.in.flight.requests.per.connection",
@@ -207,7 +204,6 @@ pub(super) const OURS: &[&str] = &[
 /// Kafka's properties that this version does not carry out, but for `transactional.id`.
 static NOT_YET: &[NotYet] = &[
     list("config.providers", ""),
-    NotYet { harmless: Some("false"), ..word("enable.metrics.push", "true") },
     secret("sasl.jaas.config"),
     number("sasl.login.connect.timeout.ms", ""),
     number("sasl.login.read.timeout.ms", ""),
@@ -369,11 +365,6 @@ mod tests {
         assert_eq!(refusal("transaction.timeout.ms", "+60000"), None);
         assert_eq!(refusal("ssl.enabled.protocols", "TLSv1.2 , TLSv1.3"), None);
         assert!(refusal("ssl.enabled.protocols", "TLSv1.3").is_some());
-    }
-
-    #[test]
-    fn asking_for_less_than_the_default_is_accepted_where_we_do_less() {
-        assert_eq!(refusal("enable.metrics.push", "false"), None);
     }
 
     #[test]

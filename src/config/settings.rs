@@ -283,6 +283,9 @@ pub struct Settings {
     pub metrics_window: Duration,
     /// What is measured (`metrics.recording.level`; default INFO).
     pub metrics_level: RecordingLevel,
+    /// Metrics are pushed to a cluster that asks for them, every so often and once at the end
+    /// (`enable.metrics.push`; default true).
+    pub metrics_push: bool,
     /// Where records go that name no partition (`partitioner.class`; default the built-in one).
     pub partitioner: PartitionerClass,
     /// The partitioners that the builder was given.

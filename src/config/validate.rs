@@ -40,7 +40,6 @@ pub(super) fn settings(chosen: &Chosen) -> Result<Settings, ConfigError> {
     let request_timeout = value::REQUEST_TIMEOUT.checked(chosen.request_timeout)?;
     let (batch_bytes, buffer_memory, request_bytes_max) = sizes(chosen)?;
     let codec_levels = codec_levels(chosen)?;
-    let shards = chosen.shards.map(|shards| value::SHARDS.checked(Some(shards))).transpose()?;
     let settings = Settings {
         bootstrap_servers,
         bootstrap_resolve_timeout: value::BOOTSTRAP_RESOLVE
@@ -78,13 +77,14 @@ pub(super) fn settings(chosen: &Chosen) -> Result<Settings, ConfigError> {
         metrics_samples: value::METRICS_SAMPLES.checked(chosen.metrics_samples)? as usize,
         metrics_window: value::METRICS_WINDOW.checked(chosen.metrics_window)?,
         metrics_level: chosen.metrics_level.unwrap_or_default(),
+        metrics_push: chosen.metrics_push.unwrap_or(true),
         ignore_keys: chosen.ignore_keys.unwrap_or(false),
         adaptive_partitioning: chosen.adaptive_partitioning.unwrap_or(true),
         availability_timeout: availability_timeout(chosen)?,
         rack_aware: chosen.rack_aware.unwrap_or(false),
         client_rack: client_rack(chosen)?,
         affinity: affinity(chosen)?,
-        shards: shards.map(|shards| shards as usize),
+        shards: shards(chosen)?,
         spin: chosen.spin.unwrap_or(Duration::ZERO).min(super::FOREVER),
         reserve_max: value::RESERVE_MAX.checked(chosen.reserve_max)?,
         driver: chosen.driver.unwrap_or(DriverChoice::Auto),
@@ -99,6 +99,11 @@ pub(super) fn settings(chosen: &Chosen) -> Result<Settings, ConfigError> {
     let settings = named(settings, chosen.client_id.is_none());
     let origins = Arc::new(chosen.origins.with_derived(chosen, &settings));
     Ok(Settings { origins, ..settings })
+}
+
+fn shards(chosen: &Chosen) -> Result<Option<usize>, ConfigError> {
+    let Some(shards) = chosen.shards else { return Ok(None) };
+    value::SHARDS.checked(Some(shards)).map(|shards| Some(shards as usize))
 }
 
 fn connection_idle_max(chosen: &Chosen) -> Result<Option<Duration>, ConfigError> {

@@ -24,12 +24,22 @@ pub enum ApiKey {
     ApiVersions = 18,
     /// A producer id and its epoch.
     InitProducerId = 22,
+    /// Which metrics the cluster wants of this client.
+    GetTelemetrySubscriptions = 71,
+    /// Those metrics.
+    PushTelemetry = 72,
 }
 
 impl ApiKey {
     /// Every request that this crate sends.
-    pub const ALL: [Self; 4] =
-        [Self::Produce, Self::Metadata, Self::ApiVersions, Self::InitProducerId];
+    pub const ALL: [Self; 6] = [
+        Self::Produce,
+        Self::Metadata,
+        Self::ApiVersions,
+        Self::InitProducerId,
+        Self::GetTelemetrySubscriptions,
+        Self::PushTelemetry,
+    ];
 
     /// The key on the wire.
     pub const fn wire(self) -> i16 {
@@ -43,6 +53,9 @@ impl ApiKey {
             Self::Metadata => VersionRange { min: 4, max: 13 },
             Self::ApiVersions => VersionRange { min: 0, max: 5 },
             Self::InitProducerId => VersionRange { min: 0, max: 5 },
+            Self::GetTelemetrySubscriptions | Self::PushTelemetry => {
+                VersionRange { min: 0, max: 0 }
+            }
         }
     }
 
@@ -52,6 +65,7 @@ impl ApiKey {
             Self::Produce | Self::Metadata => 9,
             Self::ApiVersions => 3,
             Self::InitProducerId => 2,
+            Self::GetTelemetrySubscriptions | Self::PushTelemetry => 0,
         }
     }
 
@@ -67,6 +81,8 @@ impl ApiKey {
             Self::Metadata => "Metadata",
             Self::ApiVersions => "ApiVersions",
             Self::InitProducerId => "InitProducerId",
+            Self::GetTelemetrySubscriptions => "GetTelemetrySubscriptions",
+            Self::PushTelemetry => "PushTelemetry",
         }
     }
 
@@ -189,7 +205,11 @@ pub fn split_response(api: ApiKey, version: i16, frame: &[u8]) -> Result<(i32, &
     let flexible = match api {
         // The client cannot know the answer's version before it has read it.
         ApiKey::ApiVersions => false,
-        ApiKey::Produce | ApiKey::Metadata | ApiKey::InitProducerId => api.is_flexible(version),
+        ApiKey::Produce
+        | ApiKey::Metadata
+        | ApiKey::InitProducerId
+        | ApiKey::GetTelemetrySubscriptions
+        | ApiKey::PushTelemetry => api.is_flexible(version),
     };
     let mut reader = Reader::new(frame, flexible);
     let correlation = reader.i32("correlation_id")?;

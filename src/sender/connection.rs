@@ -269,6 +269,12 @@ impl Sender {
             ApiKey::InitProducerId => {
                 self.handle_identity_answer(index, &request, body, now).map_err(AnswerError::from)
             }
+            ApiKey::GetTelemetrySubscriptions => self
+                .handle_subscription_answer(index, &request, body, now)
+                .map_err(AnswerError::from),
+            ApiKey::PushTelemetry => {
+                self.handle_push_answer(index, &request, body, now).map_err(AnswerError::from)
+            }
         };
         if handled.is_err() {
             // Lost with the connection: what the answer did not settle is tried again.
@@ -333,8 +339,14 @@ impl Sender {
                 ApiKey::Metadata => self.metadata_failed(now),
                 ApiKey::InitProducerId => self.identity_failed(now),
                 ApiKey::ApiVersions => {}
+                ApiKey::GetTelemetrySubscriptions | ApiKey::PushTelemetry => {
+                    self.telemetry_failed(now);
+                }
             }
             self.keep_entries(request);
+        }
+        if matches!(was, Link::Connecting(_) | Link::Greeting) {
+            self.telemetry_unreachable(index, now);
         }
         // Keeps the queue's memory for the next connection.
         self.nodes[index as usize].in_flight = requests;

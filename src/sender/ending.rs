@@ -139,9 +139,10 @@ impl Sender {
             self.poll_purges(now);
         }
         if let Closing::Graceful(deadline) = self.closing {
-            if self.accumulator.unresolved() == 0 {
+            let is_late = deadline <= now;
+            if self.accumulator.unresolved() == 0 && (is_late || self.is_last_push_over(now)) {
                 self.empty(Closing::Emptied);
-            } else if deadline <= now {
+            } else if is_late {
                 self.force(now);
             }
         }

@@ -23,10 +23,11 @@ pub(super) enum Kind {
     EpochBumped,
     SentAgain,
     Throttled,
+    Telemetry,
 }
 
 /// How many kinds there are.
-const KINDS: usize = Kind::Throttled as usize + 1;
+const KINDS: usize = Kind::Telemetry as usize + 1;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {

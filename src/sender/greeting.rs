@@ -124,6 +124,8 @@ impl Sender {
             produce: agreed(ApiKey::Produce),
             metadata: agreed(ApiKey::Metadata),
             init_producer_id: agreed(ApiKey::InitProducerId),
+            telemetry: agreed(ApiKey::GetTelemetrySubscriptions).is_some()
+                && agreed(ApiKey::PushTelemetry).is_some(),
         };
         node.link = Link::Up;
         limited!(news, self.events, Connected, now, broker = node.id.0, host = %node.host,
@@ -132,6 +134,9 @@ impl Sender {
         node.is_misrouted = false;
         node.addresses.clear();
         node.wanted = false;
+        if node.versions.telemetry {
+            self.telemetry_met(now);
+        }
         self.poll_ending(now);
     }
 }

@@ -271,6 +271,7 @@ impl Sender {
             self.rerouted(index, news, now);
         }
         self.poll_identity(now);
+        self.poll_telemetry(now);
         self.poll_ending(now);
     }
 

@@ -32,6 +32,7 @@ mod record_errors;
 mod recovery;
 mod resolving;
 mod split;
+pub mod telemetry;
 mod timers;
 
 #[cfg(test)]
@@ -57,6 +58,7 @@ pub use purge::PurgeOrder;
 use purge::Purging;
 use resolving::Bootstrap;
 use split::Families;
+use telemetry::TelemetryTask;
 use timers::{Timer, Timers};
 
 use crate::accumulator::Accumulator;
@@ -70,6 +72,7 @@ use crate::ids::{BrokerId, ConnectionId, TopicId};
 use crate::metadata::{Cluster, Snapshot};
 use crate::meters::ShardMeters;
 use crate::protocol::error_code::ErrorCode;
+use crate::protocol::get_telemetry_subscriptions::Subscription;
 
 /// How long the sender waits before it looks again at a ring in which a writer is between two
 /// steps.
@@ -110,6 +113,9 @@ pub enum Action {
         /// The port.
         port: u16,
     },
+    /// Put together the metrics that this subscription wants; answered by
+    /// [`Sender::handle_measured`].
+    Measure(Arc<Subscription>),
     /// A snapshot was published: the other shards have to look at it.
     Published,
     /// The metadata is wrong or old, and the shard that writes it has to be told (MD-2).
@@ -239,6 +245,7 @@ pub struct Sender {
     snapshot: Arc<Snapshot>,
     generation: u64,
     metadata: MetadataTask,
+    telemetry: TelemetryTask,
     bootstrap: Bootstrap,
     identity: Identity,
     /// Why no batch can be written any more.
@@ -296,6 +303,9 @@ impl Sender {
             generation: 0,
             cluster,
             metadata: MetadataTask::new(!options.bootstrap.is_empty()),
+            telemetry: TelemetryTask::new(
+                !options.bootstrap.is_empty() && options.settings.metrics_push,
+            ),
             identity: Identity::new(options.settings.idempotence),
             fatal: None,
             timers: Timers::default(),
@@ -583,6 +593,7 @@ impl Sender {
                 }
                 Timer::Metadata => self.metadata_due(at, now),
                 Timer::Identity => self.identity_due(at, now),
+                Timer::Telemetry => self.telemetry_due(at, now),
             }
         }
         self.poll_ending(now);

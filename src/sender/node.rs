@@ -38,6 +38,8 @@ pub(super) struct Versions {
     pub(super) produce: Option<i16>,
     pub(super) metadata: Option<i16>,
     pub(super) init_producer_id: Option<i16>,
+    /// Whether there is one of each of the two requests of telemetry.
+    pub(super) telemetry: bool,
 }
 
 /// A batch's place in an unanswered request. The topic's id is the one the request was built with

@@ -16,6 +16,8 @@ pub(super) enum Timer {
     Metadata,
     /// The producer id.
     Identity,
+    /// The next question or push of telemetry.
+    Telemetry,
 }
 
 /// How many deadlines of one owner are remembered: linger, retry, expiry.

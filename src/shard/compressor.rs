@@ -52,6 +52,11 @@ impl Compressor {
         Self::Inline(Box::default())
     }
 
+    /// Whether there is no thread beside the shard's.
+    pub(super) fn is_inline(&self) -> bool {
+        matches!(self, Self::Inline(_))
+    }
+
     /// Takes a job; returns it if it is done already.
     pub(super) fn give(&mut self, job: Job) -> Option<Job> {
         match self {

@@ -95,12 +95,20 @@ pub(crate) const LAYERS: &[Layer] = &[
             "delivery::completion", // where the verdicts on submitted records go
             "driver",
             "metadata",
-            "meters",                         // how long it sleeps, and the windows' ends
-            "park",                           // wakes, and is never made to wait
-            "protocol::compression::Encoder", // its compressor's
+            "metrics",                               // what a push of telemetry is made of
+            "meters",                                // how long it sleeps, and the windows' ends
+            "park",                                  // wakes, and is never made to wait
+            "protocol::compression::Encoder",        // its compressor's
+            "protocol::get_telemetry_subscriptions", // what a push is to carry
             "sender",
             "sync",
+            "telemetry",
         ],
+    },
+    // What a push of telemetry carries.
+    Layer {
+        modules: &["telemetry"],
+        uses: &["config", "metrics", "protocol", "sender::telemetry"],
     },
     Layer { modules: &["metrics"], uses: &["ids", "meters", "protocol::record_batch"] },
     Layer {
@@ -285,14 +293,15 @@ pub(crate) const HOMES: &[Home] = &[
         files: &[
             "src/shard.rs",
             "src/shard/compressor.rs",
+            "src/shard/measure.rs",
             "src/driver/dns.rs",
             "src/statistics/mod.rs",
             "src/sync.rs",
             "src/testing/",
         ],
         except: &[("std::thread::JoinHandle", &["src/producer.rs"])],
-        instead: "threads start in shard.rs (senders), shard/compressor.rs, driver/dns.rs (the \
-                  resolver) and testing/ (brokers), and wait in park.rs",
+        instead: "threads start in shard.rs (senders), shard/compressor.rs, shard/measure.rs, \
+                  driver/dns.rs (the resolver) and testing/ (brokers), and wait in park.rs",
     },
     Home {
         path: "std::sync::atomic",
@@ -362,7 +371,7 @@ pub(crate) const HOMES: &[Home] = &[
     },
     Home {
         path: "clock::wall_ms",
-        files: &["src/statistics/mod.rs", "src/topic.rs"],
+        files: &["src/shard/measure.rs", "src/statistics/mod.rs", "src/topic.rs"],
         except: &[],
         instead: "the wall clock may jump: it is for record timestamps and for people to read, and \
                   decides nothing",

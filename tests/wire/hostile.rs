@@ -4,7 +4,8 @@
 
 use kuring::protocol::api::{ApiKey, split_response};
 use kuring::protocol::{
-    FrameError, FrameReader, api_versions, init_producer_id, metadata, produce,
+    FrameError, FrameReader, api_versions, get_telemetry_subscriptions, init_producer_id, metadata,
+    produce, push_telemetry,
 };
 
 use crate::allocation::bytes_taken_by;
@@ -26,6 +27,13 @@ fn decode_bounded(api: ApiKey, version: i16, body: &[u8]) {
         }
         ApiKey::InitProducerId => {
             (bytes_taken_by(|| init_producer_id::decode_response(version, body).is_ok()).0, 0)
+        }
+        ApiKey::PushTelemetry => {
+            (bytes_taken_by(|| push_telemetry::decode_response(version, body).is_ok()).0, 0)
+        }
+        ApiKey::GetTelemetrySubscriptions => {
+            let run = || get_telemetry_subscriptions::decode_response(version, body).is_ok();
+            (bytes_taken_by(run).0, BYTES_TAKEN_PER_BYTE_MAX * body.len())
         }
         ApiKey::Metadata => {
             let run = || metadata::decode_response(version, body).is_ok();

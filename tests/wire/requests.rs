@@ -10,12 +10,14 @@ use kafka_protocol::protocol::{
     encode_request_header_into_buffer,
 };
 
-use kuring::ids::{BrokerId, ProducerIdentity, TopicId};
+use kuring::ids::{BrokerId, ClientInstanceId, ProducerIdentity, TopicId};
 use kuring::protocol::api::{ApiKey, RequestHeader};
 use kuring::protocol::api_versions::Intended;
+use kuring::protocol::compression::Codec;
 use kuring::protocol::init_producer_id::InitProducerId;
 use kuring::protocol::produce::{self, ProduceOptions, ProduceRequest};
-use kuring::protocol::{api_versions, init_producer_id, metadata};
+use kuring::protocol::push_telemetry::{self, Push};
+use kuring::protocol::{api_versions, get_telemetry_subscriptions, init_producer_id, metadata};
 
 use crate::seed::Seed;
 
@@ -128,6 +130,45 @@ fn init_producer_id_requests_are_the_oracles() {
             assert_same(ApiKey::InitProducerId, header, &frame, &expected);
         }
     });
+}
+
+#[test]
+fn tel_1_subscription_requests_are_the_oracles() {
+    for_each_header(ApiKey::GetTelemetrySubscriptions, |header, seed| {
+        for instance in [ClientInstanceId::ZERO, instance(seed)] {
+            let mut frame = Vec::new();
+            get_telemetry_subscriptions::encode_request(&mut frame, header, instance);
+            let expected = oracle::GetTelemetrySubscriptionsRequest::default()
+                .with_client_instance_id(instance.0.to_vec().try_into().expect("an id"));
+            assert_same(ApiKey::GetTelemetrySubscriptions, header, &frame, &expected);
+        }
+    });
+}
+
+#[test]
+fn tel_3_push_requests_are_the_oracles() {
+    for_each_header(ApiKey::PushTelemetry, |header, seed| {
+        for (terminating, codec, length) in
+            [(false, Codec::None, 0), (true, Codec::Zstd, 5), (false, Codec::Gzip, 300)]
+        {
+            let (instance, subscription) = (instance(seed), seed.i32());
+            let metrics = seed.bytes(length);
+            let push = Push { instance, subscription, terminating, codec, metrics: &metrics };
+            let mut frame = Vec::new();
+            push_telemetry::encode_request(&mut frame, header, &push);
+            let expected = oracle::PushTelemetryRequest::default()
+                .with_client_instance_id(instance.0.to_vec().try_into().expect("an id"))
+                .with_subscription_id(subscription)
+                .with_terminating(terminating)
+                .with_compression_type(codec as i8)
+                .with_metrics(metrics.clone().into());
+            assert_same(ApiKey::PushTelemetry, header, &frame, &expected);
+        }
+    });
+}
+
+fn instance(seed: &mut Seed) -> ClientInstanceId {
+    ClientInstanceId(seed.bytes(16).try_into().expect("so many were asked for"))
 }
 
 struct Topic {

@@ -16,14 +16,16 @@ use kafka_protocol::messages::produce_response::{
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
 
-use kuring::ids::{BrokerId, ProducerIdentity, TopicId};
+use kuring::ids::{BrokerId, ClientInstanceId, ProducerIdentity, TopicId};
 use kuring::protocol::api::{ApiKey, VersionRange, split_response};
 use kuring::protocol::api_versions::{self, ApiRange, ApiVersionsResponse};
+use kuring::protocol::get_telemetry_subscriptions::{self, Subscription, TelemetrySubscriptions};
 use kuring::protocol::init_producer_id::{self, InitProducerIdResponse};
 use kuring::protocol::metadata::{
     self, Broker, MetadataResponse, PartitionMetadata, TopicMetadata,
 };
 use kuring::protocol::produce::{self, TopicRef};
+use kuring::protocol::push_telemetry::{self, PushTelemetryResponse};
 use kuring::protocol::{ErrorCode, WireError};
 
 use crate::seed::Seed;
@@ -35,6 +37,8 @@ pub(crate) enum Answer {
     InitProducerId(InitProducerIdResponse),
     Metadata(MetadataResponse),
     Produce(Produced),
+    GetTelemetrySubscriptions(TelemetrySubscriptions),
+    PushTelemetry(PushTelemetryResponse),
 }
 
 #[derive(Debug, PartialEq)]
@@ -71,6 +75,12 @@ pub(crate) fn ours(api: ApiKey, version: i16, body: &[u8]) -> Result<Answer, Wir
         }
         ApiKey::Metadata => Answer::Metadata(metadata::decode_response(version, body)?),
         ApiKey::Produce => Answer::Produce(our_produce(version, body)?),
+        ApiKey::GetTelemetrySubscriptions => Answer::GetTelemetrySubscriptions(
+            get_telemetry_subscriptions::decode_response(version, body)?,
+        ),
+        ApiKey::PushTelemetry => {
+            Answer::PushTelemetry(push_telemetry::decode_response(version, body)?)
+        }
     })
 }
 
@@ -121,6 +131,12 @@ pub(crate) fn theirs(api: ApiKey, version: i16, body: &[u8]) -> Option<Answer> {
         }
         ApiKey::Metadata => metadata_of(&oracle::MetadataResponse::decode(bytes, version).ok()?),
         ApiKey::Produce => produced_of(&oracle::ProduceResponse::decode(bytes, version).ok()?),
+        ApiKey::GetTelemetrySubscriptions => subscriptions_of(
+            &oracle::GetTelemetrySubscriptionsResponse::decode(bytes, version).ok()?,
+        ),
+        ApiKey::PushTelemetry => {
+            pushed_of(&oracle::PushTelemetryResponse::decode(bytes, version).ok()?)
+        }
     })
 }
 
@@ -133,6 +149,30 @@ fn api_versions_of(response: &oracle::ApiVersionsResponse) -> Answer {
         error: ErrorCode::from_wire(response.error_code),
         throttle_ms: response.throttle_time_ms,
         apis: response.api_keys.iter().map(range).collect(),
+    })
+}
+
+fn subscriptions_of(response: &oracle::GetTelemetrySubscriptionsResponse) -> Answer {
+    let requested = response.requested_metrics.iter().map(ToString::to_string).collect();
+    Answer::GetTelemetrySubscriptions(TelemetrySubscriptions {
+        throttle_ms: response.throttle_time_ms,
+        error: ErrorCode::from_wire(response.error_code),
+        instance: ClientInstanceId(response.client_instance_id.into_bytes()),
+        subscription: Subscription {
+            id: response.subscription_id,
+            compression_types: response.accepted_compression_types.clone(),
+            push_interval_ms: response.push_interval_ms,
+            bytes_max: response.telemetry_max_bytes,
+            delta: response.delta_temporality,
+            requested,
+        },
+    })
+}
+
+fn pushed_of(response: &oracle::PushTelemetryResponse) -> Answer {
+    Answer::PushTelemetry(PushTelemetryResponse {
+        throttle_ms: response.throttle_time_ms,
+        error: ErrorCode::from_wire(response.error_code),
     })
 }
 
@@ -240,6 +280,20 @@ pub(crate) fn sample(api: ApiKey, version: i16, seed: &mut Seed) -> (Vec<u8>, An
             response.encode(&mut out, version).expect("a response");
             produced_of(&response)
         }
+        ApiKey::GetTelemetrySubscriptions => {
+            let response = subscriptions_response(seed);
+            response.encode(&mut out, version).expect("a response");
+            subscriptions_of(&response)
+        }
+        ApiKey::PushTelemetry => {
+            // With a tag always: alone it is shorter than what the hostile tests cut and flip.
+            let mut response = oracle::PushTelemetryResponse::default()
+                .with_throttle_time_ms(seed.i32())
+                .with_error_code(seed.error());
+            response.unknown_tagged_fields.extend([seed.unknown_tag()]);
+            response.encode(&mut out, version).expect("a response");
+            pushed_of(&response)
+        }
     };
     (out.to_vec(), answer)
 }
@@ -289,6 +343,21 @@ fn producer_id_response(version: i16, seed: &mut Seed) -> oracle::InitProducerId
         .with_producer_id(seed.i64().into())
         .with_producer_epoch(seed.i32() as i16);
     tagged!(response, version >= 2, seed)
+}
+
+fn subscriptions_response(seed: &mut Seed) -> oracle::GetTelemetrySubscriptionsResponse {
+    let id: [u8; 16] = seed.bytes(16).try_into().expect("so many were asked for");
+    let response = oracle::GetTelemetrySubscriptionsResponse::default()
+        .with_throttle_time_ms(seed.i32())
+        .with_error_code(seed.error())
+        .with_client_instance_id(id.to_vec().try_into().expect("an id"))
+        .with_subscription_id(seed.i32())
+        .with_accepted_compression_types((0..seed.below(5) as i8).collect())
+        .with_push_interval_ms(seed.i32())
+        .with_telemetry_max_bytes(seed.i32())
+        .with_delta_temporality(seed.flag())
+        .with_requested_metrics((0..seed.below(4)).map(|_| seed.string()).collect());
+    tagged!(response, true, seed)
 }
 
 fn nodes(seed: &mut Seed) -> Vec<oracle::BrokerId> {
@@ -429,6 +498,10 @@ fn response_headers_of_every_version_are_the_oracles() {
                 ApiKey::InitProducerId => oracle::InitProducerIdResponse::header_version(version),
                 ApiKey::Metadata => oracle::MetadataResponse::header_version(version),
                 ApiKey::Produce => oracle::ProduceResponse::header_version(version),
+                ApiKey::GetTelemetrySubscriptions => {
+                    oracle::GetTelemetrySubscriptionsResponse::header_version(version)
+                }
+                ApiKey::PushTelemetry => oracle::PushTelemetryResponse::header_version(version),
             };
             let mut header = oracle::ResponseHeader::default().with_correlation_id(-77);
             if header_version >= 1 {

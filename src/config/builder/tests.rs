@@ -54,7 +54,7 @@ fn the_defaults_are_kafka_s() {
     assert_eq!(defaults.rebootstrap_trigger, ms(300_000));
     assert!(defaults.cluster_check);
     assert_eq!((defaults.metrics_samples, defaults.metrics_window), (2, ms(30_000)));
-    assert_eq!(defaults.metrics_level, RecordingLevel::Info);
+    assert_eq!((defaults.metrics_level, defaults.metrics_push), (RecordingLevel::Info, true));
     assert_eq!((defaults.ignore_keys, defaults.adaptive_partitioning), (false, true));
     assert_eq!(defaults.partitioner, PartitionerClass::BuiltIn);
     assert_eq!((defaults.availability_timeout, defaults.rack_aware), (None, false));
@@ -108,6 +108,7 @@ pub(in crate::config) const EVERY: &[(&str, &str)] = &[
     ("metrics.num.samples", "4"),
     ("metrics.sample.window.ms", "24"),
     ("metrics.recording.level", "DEBUG"),
+    ("enable.metrics.push", "false"),
     ("partitioner.ignore.keys", "true"),
     ("partitioner.availability.timeout.ms", "24"),
     ("partitioner.rack.aware", "true"),
@@ -161,6 +162,7 @@ pub(in crate::config) fn every_setter() -> ConfigBuilder {
         .metrics_samples(4)
         .metrics_window(ms(24))
         .metrics_level(RecordingLevel::Debug)
+        .metrics_push(false)
         .ignore_keys(true)
         .adaptive_partitioning(false)
         .availability_timeout(ms(24))

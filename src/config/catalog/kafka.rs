@@ -273,8 +273,8 @@ pub(super) static PROPERTIES: &[Property] = &[
         "enable.metrics.push",
         Boolean,
         "true",
-        "Whether metrics are pushed to brokers that ask for them. Nothing is pushed by this \
-         version, whatever it says.",
+        "Whether metrics are pushed to brokers that ask for them (KIP-714): those that they name, \
+         as often as they say. docs/metrics.md has the names.",
     ),
     row(
         "metric.reporters",

@@ -29,5 +29,6 @@ mod retrying;
 mod sequences;
 mod soak;
 mod splitting;
+mod telemetry;
 mod topics;
 mod versions;

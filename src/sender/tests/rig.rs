@@ -21,6 +21,7 @@ use crate::metadata::Cluster;
 use crate::protocol::api::ApiKey;
 use crate::protocol::compression::Encoder;
 use crate::protocol::error_code::ErrorCode;
+use crate::protocol::get_telemetry_subscriptions::Subscription;
 
 /// Rounds after which a sender that still has something to do at once is in a loop.
 const ROUNDS_MAX: usize = 10_000;
@@ -41,6 +42,8 @@ pub(super) struct Rig {
     pub(super) holds_jobs: bool,
     pub(super) jobs: VecDeque<Job>,
     encoder: Encoder,
+    /// What is to be measured for whom; the test answers.
+    pub(super) measuring: Vec<Arc<Subscription>>,
     /// Host names that wait to be resolved, with their nodes.
     pub(super) resolving: VecDeque<(u32, String)>,
 }
@@ -108,6 +111,7 @@ impl Rig {
             holds_jobs: false,
             jobs: VecDeque::new(),
             encoder: Encoder::default(),
+            measuring: Vec::new(),
             resolving: VecDeque::new(),
         }
     }
@@ -204,6 +208,7 @@ impl Rig {
                 Action::Published => self.published += 1,
                 Action::Refresh => {}
                 Action::Done(number) => self.done.push(number),
+                Action::Measure(subscription) => self.measuring.push(subscription),
                 Action::Ended => self.ended = true,
                 Action::Resolve { node, host, .. } => {
                     self.resolving.push_back((node, host.to_string()));

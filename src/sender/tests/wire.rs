@@ -51,6 +51,20 @@ pub(super) enum Body {
         acks: i16,
         batches: Vec<Batch>,
     },
+    GetTelemetrySubscriptions {
+        instance: [u8; 16],
+    },
+    PushTelemetry(Pushed),
+}
+
+/// A push of metrics.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Pushed {
+    pub(super) instance: [u8; 16],
+    pub(super) subscription: i32,
+    pub(super) terminating: bool,
+    pub(super) codec: i8,
+    pub(super) metrics: Vec<u8>,
 }
 
 /// One batch of a produce request.
@@ -79,6 +93,20 @@ impl fmt::Display for Batch {
 }
 
 impl Arrived {
+    pub(super) fn instance(&self) -> [u8; 16] {
+        match &self.body {
+            Body::GetTelemetrySubscriptions { instance } => *instance,
+            other => panic!("not a question about telemetry: {other:?}"),
+        }
+    }
+
+    pub(super) fn pushed(&self) -> &Pushed {
+        match &self.body {
+            Body::PushTelemetry(pushed) => pushed,
+            other => panic!("not a push: {other:?}"),
+        }
+    }
+
     pub(super) fn batches(&self) -> &[Batch] {
         match &self.body {
             Body::Produce { batches, .. } => batches,
@@ -130,6 +158,21 @@ pub(super) fn read(connection: ConnectionId, broker: i32, frame: &[u8]) -> Arriv
         ApiKey::InitProducerId => {
             oracle::InitProducerIdRequest::decode(&mut bytes, version).unwrap();
             Body::InitProducerId
+        }
+        ApiKey::GetTelemetrySubscriptions => {
+            let read = oracle::GetTelemetrySubscriptionsRequest::decode(&mut bytes, version);
+            let instance = read.unwrap().client_instance_id.into_bytes();
+            Body::GetTelemetrySubscriptions { instance }
+        }
+        ApiKey::PushTelemetry => {
+            let read = oracle::PushTelemetryRequest::decode(&mut bytes, version).unwrap();
+            Body::PushTelemetry(Pushed {
+                instance: read.client_instance_id.into_bytes(),
+                subscription: read.subscription_id,
+                terminating: read.terminating,
+                codec: read.compression_type,
+                metrics: read.metrics.to_vec(),
+            })
         }
         ApiKey::Produce => {
             produce_of(&oracle::ProduceRequest::decode(&mut bytes, version).unwrap())
@@ -222,6 +265,35 @@ pub(super) fn versions_answer(
     let is_refusal = error == ErrorCode::UnsupportedVersion;
     let version = if is_refusal { 0 } else { request.version.min(4) };
     framed(request, version, &response)
+}
+
+/// What a broker says it wants: its prefixes, how often, as deltas or not.
+#[derive(Clone, Debug)]
+pub(super) struct Wants {
+    pub(super) error: ErrorCode,
+    pub(super) instance: [u8; 16],
+    pub(super) subscription: i32,
+    pub(super) interval_ms: i32,
+    pub(super) requested: Vec<String>,
+    pub(super) throttle_ms: i32,
+}
+
+pub(super) fn subscriptions_answer(request: &Arrived, wants: &Wants) -> Vec<u8> {
+    let response = oracle::GetTelemetrySubscriptionsResponse::default()
+        .with_throttle_time_ms(wants.throttle_ms)
+        .with_error_code(wants.error.wire())
+        .with_client_instance_id(wants.instance.to_vec().try_into().unwrap())
+        .with_subscription_id(wants.subscription)
+        .with_accepted_compression_types(vec![4, 3, 1, 2])
+        .with_push_interval_ms(wants.interval_ms)
+        .with_telemetry_max_bytes(1 << 20)
+        .with_requested_metrics(wants.requested.iter().map(|prefix| text(prefix)).collect());
+    framed(request, request.version, &response)
+}
+
+pub(super) fn push_answer(request: &Arrived, error: ErrorCode) -> Vec<u8> {
+    let response = oracle::PushTelemetryResponse::default().with_error_code(error.wire());
+    framed(request, request.version, &response)
 }
 
 pub(super) fn identity_answer(

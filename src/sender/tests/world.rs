@@ -59,6 +59,8 @@ pub(super) struct World {
     pub(super) keeps_closes: bool,
     pub(super) identity: (i64, i16),
     pub(super) throttle_ms: i32,
+    /// What brokers that have telemetry say they want.
+    pub(super) wants: wire::Wants,
     pub(super) frames: VecDeque<Lent>,
     pub(super) inbox: VecDeque<Arrived>,
     pub(super) events: VecDeque<Event>,
@@ -105,6 +107,14 @@ impl World {
             keeps_closes: false,
             identity: (7000, 0),
             throttle_ms: 0,
+            wants: wire::Wants {
+                error: ErrorCode::None,
+                instance: [7; 16],
+                subscription: 70,
+                interval_ms: 10_000,
+                requested: vec!["*".to_owned()],
+                throttle_ms: 0,
+            },
             frames: VecDeque::new(),
             inbox: VecDeque::new(),
             events: VecDeque::new(),
@@ -252,6 +262,10 @@ impl World {
             Body::Metadata { .. } => self.metadata_answer(&arrived),
             Body::InitProducerId => wire::identity_answer(&arrived, ErrorCode::None, self.identity),
             Body::Produce { .. } => self.produce_answer(&arrived),
+            Body::GetTelemetrySubscriptions { .. } => {
+                wire::subscriptions_answer(&arrived, &self.wants)
+            }
+            Body::PushTelemetry(_) => wire::push_answer(&arrived, ErrorCode::None),
         };
         self.answer(&arrived, bytes);
     }

@@ -1,0 +1,278 @@
+//! What a payload holds, told by a small reader of the encoding.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::ids::BrokerId;
+use crate::meters::{ShardMeters, WindowSpec};
+use crate::protocol::varint::read_unsigned_long;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// A field's number and its value: a number's bits, or bytes.
+#[derive(Debug, PartialEq)]
+enum Field<'a> {
+    Number(u64),
+    Bytes(&'a [u8]),
+}
+
+fn fields(mut bytes: &[u8]) -> Vec<(u64, Field<'_>)> {
+    let mut found = Vec::new();
+    let varint = |bytes: &mut &[u8]| {
+        let (value, size) = read_unsigned_long(bytes).expect("a varint");
+        *bytes = &bytes[size..];
+        value
+    };
+    while !bytes.is_empty() {
+        let tag = varint(&mut bytes);
+        let field = match tag & 7 {
+            0 => Field::Number(varint(&mut bytes)),
+            1 => {
+                let (fixed, rest) = bytes.split_first_chunk().expect("eight bytes");
+                bytes = rest;
+                Field::Number(u64::from_le_bytes(*fixed))
+            }
+            2 => {
+                let length = varint(&mut bytes) as usize;
+                let (inside, rest) = bytes.split_at(length);
+                bytes = rest;
+                Field::Bytes(inside)
+            }
+            other => panic!("wire type {other}"),
+        };
+        found.push((tag >> 3, field));
+    }
+    found
+}
+
+/// The messages in a field.
+fn inside(bytes: &[u8], field: u64) -> Vec<&[u8]> {
+    let matching = fields(bytes).into_iter().filter(|(number, _)| *number == field);
+    let bytes = matching.map(|(_, field)| match field {
+        Field::Bytes(bytes) => bytes,
+        Field::Number(_) => panic!("a number"),
+    });
+    bytes.collect()
+}
+
+fn number(bytes: &[u8], field: u64) -> Option<u64> {
+    fields(bytes).into_iter().find_map(|it| match it {
+        (at, Field::Number(value)) if at == field => Some(value),
+        _ => None,
+    })
+}
+
+fn text(bytes: &[u8], field: u64) -> String {
+    String::from_utf8(inside(bytes, field).concat()).expect("text")
+}
+
+/// A metric as it was read.
+#[derive(Clone, Debug, PartialEq)]
+struct Read {
+    value: f64,
+    since: Option<u64>,
+    now: u64,
+    /// 1: delta, 2: cumulative; none of a gauge.
+    temporality: Option<u64>,
+}
+
+/// `key=value` of a `KeyValue`.
+fn attribute(bytes: &[u8]) -> String {
+    format!("{}={}", text(bytes, 1), text(inside(bytes, 2)[0], 1))
+}
+
+/// By name, with the attribute behind it.
+fn read(payload: &Payload) -> BTreeMap<String, Read> {
+    assert_eq!(payload.codec, Codec::None);
+    let of_resource = inside(&payload.bytes, 1)[0];
+    let scope = inside(of_resource, 2)[0];
+    let mut metrics = BTreeMap::new();
+    for metric in inside(scope, 2) {
+        let (gauge, sum) = (inside(metric, 5), inside(metric, 7));
+        let of = gauge.iter().chain(&sum).next().expect("a gauge or a sum");
+        let point = inside(of, 1)[0];
+        let attributes: Vec<_> = inside(point, 7).into_iter().map(attribute).collect();
+        let read = Read {
+            value: f64::from_bits(number(point, 4).expect("a value")),
+            since: number(point, 2),
+            now: number(point, 3).expect("a time"),
+            temporality: number(of, 2),
+        };
+        if !sum.is_empty() {
+            assert_eq!(number(of, 3), Some(1), "monotonic");
+        }
+        let name = [vec![text(metric, 1)], attributes].concat().join(" ");
+        assert_eq!(metrics.insert(name, read), None, "each once");
+    }
+    metrics
+}
+
+fn settings() -> Settings {
+    let builder = crate::config::ConfigBuilder::new();
+    builder.bootstrap_servers("k:9092").client_rack("r1").settings().expect("settings")
+}
+
+fn wants(requested: &[&str], delta: bool) -> Subscription {
+    Subscription {
+        delta,
+        bytes_max: 1 << 20,
+        requested: requested.iter().map(|prefix| (*prefix).to_owned()).collect(),
+        ..Subscription::default()
+    }
+}
+
+/// A shard that has sent so many records to topic `t` through broker 7.
+fn metrics(records: u64) -> Metrics {
+    let shard = ShardMeters::new(WindowSpec::default());
+    shard.turn(SECOND, 0);
+    shard.own.connections.add(2);
+    let (topic, _) = shard.topic(&Arc::from("t"), 0);
+    topic.counts.records.add(records);
+    shard.node(BrokerId(7), &Arc::from("k"), 9092).counts.requests.add(3);
+    let mut metrics = Metrics::new("c", "memory");
+    metrics.add(Some(shard.read(11 * SECOND)), 11 * SECOND);
+    metrics
+}
+
+const RECORDS: &str = "org.apache.kafka.producer.topic.record.send.total topic=t";
+
+#[test]
+fn tel_3_the_names_are_those_that_the_java_client_makes_of_group_and_name() {
+    let payload = Reporter::new(&settings()).measure(&metrics(5), &wants(&["*"], false), 1_000);
+    let read = read(&payload.expect("it fits"));
+    for name in [
+        "org.apache.kafka.producer.connection.creation.total",
+        "org.apache.kafka.producer.record.send.rate",
+        "org.apache.kafka.producer.io.wait.time.ns.avg",
+        "org.apache.kafka.producer.node.request.latency.avg node_id=node-7",
+        "org.apache.kafka.producer.topic.compression.rate topic=t",
+        "kuring.producer.shard.count",
+        RECORDS,
+    ] {
+        assert!(read.contains_key(name), "{name} is not in {:?}", read.keys());
+    }
+    let definitions = Metrics::definitions().count();
+    assert_eq!(read.len(), definitions, "one broker and one topic: each metric once");
+}
+
+#[test]
+fn tel_3_totals_are_sums_since_the_start_and_all_else_are_gauges() {
+    let payload = Reporter::new(&settings()).measure(&metrics(5), &wants(&["*"], false), 60_000);
+    let read = read(&payload.expect("it fits"));
+    for (name, metric) in &read {
+        let is_total = name.split(' ').next().is_some_and(|name| name.ends_with(".total"));
+        assert_eq!(metric.temporality, is_total.then_some(2), "{name}");
+        assert_eq!(metric.since, is_total.then_some(50 * SECOND), "{name}");
+        assert_eq!(metric.now, 60 * SECOND);
+    }
+    assert_eq!(read[RECORDS].value, 5.0);
+    assert_eq!(read["kuring.producer.shard.count"].value, 1.0);
+}
+
+#[test]
+fn tel_3_the_resource_is_the_producers_rack() {
+    let payload = Reporter::new(&settings()).measure(&metrics(5), &wants(&["*"], false), 1_000);
+    let payload = payload.expect("it fits");
+    let resource = inside(inside(&payload.bytes, 1)[0], 1)[0];
+    let attributes: Vec<_> = inside(resource, 1).into_iter().map(attribute).collect();
+    assert_eq!(attributes, ["client_rack=r1"]);
+}
+
+#[test]
+fn tel_2_metrics_are_selected_by_the_beginning_of_their_names() {
+    let names = |requested: &[&str]| {
+        let payload = Reporter::new(&settings()).measure(&metrics(5), &wants(requested, false), 1);
+        read(&payload.expect("it fits")).into_keys().collect::<Vec<_>>()
+    };
+    let all = names(&["*"]);
+    assert_eq!(names(&[""]), all);
+    assert_eq!(names(&["kuring.none", ""]), all);
+    let of_topics = names(&["org.apache.kafka.producer.topic."]);
+    assert_eq!(of_topics.len(), 9);
+    assert!(of_topics.iter().all(|name| name.ends_with(" topic=t")));
+    let two = ["org.apache.kafka.producer.connection.c", "kuring.producer.shard"];
+    let found = [
+        "kuring.producer.shard.count",
+        "org.apache.kafka.producer.connection.close.rate",
+        "org.apache.kafka.producer.connection.close.total",
+        "org.apache.kafka.producer.connection.count",
+        "org.apache.kafka.producer.connection.creation.rate",
+        "org.apache.kafka.producer.connection.creation.total",
+    ];
+    assert_eq!(names(&two), found);
+    assert_eq!(names(&["*", "no.such.metric"]), [""; 0], "only a lone star is special");
+}
+
+#[test]
+fn tel_7_deltas_count_from_the_last_push_and_a_change_starts_anew() {
+    let mut reporter = Reporter::new(&settings());
+    let mut push = |records, delta, seconds: i64| {
+        let measured = reporter.measure(&metrics(records), &wants(&["*"], delta), seconds * 1000);
+        let read = read(&measured.expect("it fits"));
+        let Read { value, since, temporality, .. } = read[RECORDS].clone();
+        let since = since.map(|since| since / SECOND);
+        assert_eq!(read["kuring.producer.shard.count"].value, 1.0, "a gauge is what it is");
+        (value, since, temporality)
+    };
+    assert_eq!(push(5, true, 60), (5.0, Some(50), Some(1)));
+    assert_eq!(push(12, true, 70), (7.0, Some(60), Some(1)));
+    assert_eq!(push(12, true, 80), (0.0, Some(70), Some(1)));
+    assert_eq!(push(20, false, 90), (20.0, Some(80), Some(2)));
+    assert_eq!(push(21, true, 100), (21.0, Some(90), Some(1)));
+    assert_eq!(push(23, true, 110), (2.0, Some(100), Some(1)));
+}
+
+#[test]
+fn tel_8_a_payload_beyond_the_limit_is_none_and_its_deltas_are_in_the_next() {
+    let mut reporter = Reporter::new(&settings());
+    let small = Subscription { bytes_max: 100, ..wants(&["*"], true) };
+    let measured = reporter.measure(&metrics(5), &small, 60_000);
+    let Err(MeasureError::TooLarge { bytes, limit: 100 }) = measured else {
+        panic!("{measured:?}");
+    };
+    assert!(bytes > 100);
+    let fits = Subscription { bytes_max: bytes as i32, ..small };
+    let payload = reporter.measure(&metrics(6), &fits, 70_000).expect("to the byte");
+    assert_eq!(read(&payload)[RECORDS].value, 6.0);
+    // Without a limit, which no broker has.
+    let unlimited = Subscription { bytes_max: 0, ..fits };
+    assert!(reporter.measure(&metrics(7), &unlimited, 80_000).is_ok());
+}
+
+#[test]
+fn tel_3_the_first_codec_that_both_sides_have_is_used() {
+    let codec = |accepted: &[i8]| compress(accepted, vec![b'x'; 1000]).codec;
+    assert_eq!(codec(&[]), Codec::None);
+    assert_eq!(codec(&[9, -1]), Codec::None);
+    assert_eq!(codec(&[0, 4]), Codec::None);
+    for (number, built, expected) in [
+        (1, cfg!(feature = "gzip"), Codec::Gzip),
+        (2, cfg!(feature = "snappy"), Codec::Snappy),
+        (3, cfg!(feature = "lz4"), Codec::Lz4),
+        (4, cfg!(feature = "zstd"), Codec::Zstd),
+    ] {
+        assert_eq!(codec(&[9, number]), if built { expected } else { Codec::None });
+        let payload = compress(&[number], vec![b'x'; 1000]);
+        let mut plain = [0; 1000];
+        crate::protocol::compression::decode(payload.codec, &payload.bytes, &mut plain)
+            .expect("what the codec wrote");
+        assert_eq!(plain, [b'x'; 1000]);
+        assert_eq!(payload.bytes.len() < 1000, built);
+    }
+}
+
+#[test]
+fn a_wall_clock_that_jumps_back_makes_no_interval_that_ends_before_it_begins() {
+    let mut reporter = Reporter::new(&settings());
+    let mut push = |seconds: i64| {
+        let payload = reporter.measure(&metrics(5), &wants(&["*"], true), seconds * 1000);
+        read(&payload.expect("it fits"))[RECORDS].clone()
+    };
+    push(60);
+    let early = push(30);
+    assert_eq!((early.since, early.now), (Some(30 * SECOND), 30 * SECOND));
+    assert!(Duration::from_nanos(push(40).now) == Duration::from_secs(40));
+}
