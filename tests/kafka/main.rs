@@ -5,7 +5,7 @@
 //!
 //! Reading order: content (what is sent) → traffic (who sends it) → ledger (what must be in the
 //! log) → the tests: volume, placement, sending, completions, compression, reserving, typed,
-//! refusals, splitting, outages, closing.
+//! refusals, splitting, outages, closing, telemetry.
 #![forbid(unsafe_code)]
 
 mod closing;
@@ -21,6 +21,7 @@ mod sending;
 mod splitting;
 #[path = "../support/mod.rs"]
 mod support;
+mod telemetry;
 mod traffic;
 mod typed;
 mod volume;
@@ -82,4 +83,6 @@ on_every_version! {
     outages::records_survive_a_rolling_restart_once_and_in_order,
     closing::close_while_sending_resolves_every_delivery_and_adds_up,
     closing::close_with_a_silent_broker_ends_in_time_and_resolves_every_delivery,
+    telemetry::tel_6_a_cluster_that_asks_is_pushed_metrics_until_the_last_one,
+    telemetry::tel_3_names_and_kinds_are_those_of_the_java_producer,
 }

@@ -136,12 +136,12 @@ fn pom_xml(version: Version) -> String {
     )
 }
 
-fn require(program: &str, argument: &str) {
+pub(crate) fn require(program: &str, argument: &str) {
     let found = Command::new(program).arg(argument).output().is_ok_and(|o| o.status.success());
     assert!(
         found,
         "the tests run real Kafka brokers and `{program}` does not work here. Install a Java 17 \
-         runtime and Maven (Debian: apt-get install default-jre-headless maven), or run \
+         development kit and Maven (Debian: apt-get install default-jdk-headless maven), or run \
          tools/check, which installs them"
     );
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::jars::{Version, class_path, target};
+use super::jars::{Version, class_path, require, target};
 use super::kafka::Cluster;
 use super::node::{ended_within, tail};
 
@@ -159,6 +159,19 @@ pub(crate) fn run(version: Version, class: &str, arguments: &[&str], input: &str
     assert!(ended, "{class} did not end within {RUN_MAX:?}: {}", output(&path("err")));
     assert!(status.success(), "{class} failed: {status}\n{}", output(&path("err")));
     fs::read_to_string(path("out")).expect("a tool prints UTF-8")
+}
+
+/// Compiles a source file of this repository against Kafka's jars.
+///
+/// # Panics
+/// When it does not compile, with what the compiler says.
+pub(crate) fn compile(version: Version, source: &str, into: &Path) {
+    require("javac", "-version");
+    let mut compiler = Command::new("javac");
+    compiler.args(["-cp", class_path(version), "-d"]).arg(into);
+    compiler.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(source));
+    let output = compiler.output().expect("javac was found a moment ago");
+    assert!(output.status.success(), "{source}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn output(path: &Path) -> String {

@@ -104,6 +104,12 @@ impl Cluster {
         self.places[index].folder.join("data")
     }
 
+    /// The folder of classes that a broker has beside Kafka's: for plug-ins, compiled before it
+    /// starts.
+    pub(crate) fn classes(&self, index: usize) -> PathBuf {
+        self.places[index].classes()
+    }
+
     /// Whether a broker can answer: it was started, and neither stopped nor paused since.
     pub(crate) fn is_running(&self, index: usize) -> bool {
         self.places[index].is_running()

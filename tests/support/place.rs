@@ -85,6 +85,11 @@ impl Place {
         format!("{}@{}", self.id, self.controller.address())
     }
 
+    /// Where it looks for classes beside Kafka's; mostly there is no such folder.
+    pub(crate) fn classes(&self) -> PathBuf {
+        self.folder.join("classes")
+    }
+
     fn properties(&self) -> PathBuf {
         self.folder.join("server.properties")
     }
@@ -170,7 +175,8 @@ impl Place {
     pub(crate) fn start(&mut self, version: Version) {
         assert!(self.node.is_none(), "broker {} runs already", self.id);
         let mut arguments: Vec<String> = JVM_OPTIONS.map(str::to_owned).to_vec();
-        arguments.extend(["-cp", class_path(version), "kafka.Kafka"].map(str::to_owned));
+        let class_path = format!("{}:{}", class_path(version), self.classes().display());
+        arguments.extend(["-cp", &class_path, "kafka.Kafka"].map(str::to_owned));
         arguments.push(self.properties().display().to_string());
         self.node = Some(Node::start(&self.folder, &arguments));
     }
