@@ -417,10 +417,17 @@ fn measured(
     prepare: fn(ConfigBuilder) -> ConfigBuilder,
 ) -> Taken {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let flooded = Flooded::new(driver, prepare);
     let is = |other: Manner| std::ptr::fn_addr_eq(manner, other);
     let watching: fn(ConfigBuilder) -> ConfigBuilder = with_an_interceptor;
     let is_watched = std::ptr::fn_addr_eq(prepare, watching);
+    if is(handled) || is_watched {
+        // The memory of a batch goes back before the calls are made that its cell is kept for, so
+        // more cells are in use at times than it has batches. They are the process's: those of a
+        // producer with more memory are enough.
+        let large = |builder| with_a_handler(builder).buffer_memory(12 << 20);
+        Flooded::new(driver, large).fill_with_submitted(false);
+    }
+    let flooded = Flooded::new(driver, prepare);
     for _ in 0..2 {
         (0..PARTITIONS).for_each(|partition| flooded.fill(partition..partition + 1));
         flooded.fill(0..PARTITIONS);
