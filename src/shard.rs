@@ -648,7 +648,7 @@ impl<D: Driver> Turn<D> {
                 Action::Resolve { node, host, port } => {
                     self.resolver.resolve(u64::from(node), &host, port);
                 }
-                Action::Measure(subscription) => self.measure(subscription, now),
+                Action::Measure { subscription, last } => self.measure(subscription, last, now),
                 Action::Published | Action::Refresh | Action::Done(_) | Action::Ended => {
                     self.later.push(action);
                 }
@@ -685,11 +685,11 @@ impl<D: Driver> Turn<D> {
 
     /// Has the metrics made that a push of telemetry is to carry.
     #[cold]
-    fn measure(&mut self, subscription: Arc<Subscription>, now: Instant) {
+    fn measure(&mut self, wanted: Arc<Subscription>, last: Option<Instant>, now: Instant) {
         if self.compressor.is_inline() {
-            self.sender.handle_measured(self.meter.measure(&subscription), now);
+            self.sender.handle_measured(self.meter.measure(&wanted), now);
         } else {
-            self.meter.start(self.number, subscription);
+            self.meter.start(self.number, wanted, last);
         }
     }
 

@@ -113,9 +113,13 @@ pub enum Action {
         /// The port.
         port: u16,
     },
-    /// Put together the metrics that this subscription wants; answered by
-    /// [`Sender::handle_measured`].
-    Measure(Arc<Subscription>),
+    /// Put together metrics; answered by [`Sender::handle_measured`].
+    Measure {
+        /// What is wanted.
+        subscription: Arc<Subscription>,
+        /// Of the last ones: the other shards may be waited for until then, to count everything.
+        last: Option<Instant>,
+    },
     /// A snapshot was published: the other shards have to look at it.
     Published,
     /// The metadata is wrong or old, and the shard that writes it has to be told (MD-2).

@@ -184,16 +184,16 @@ impl Sender {
         match std::mem::replace(&mut self.telemetry.stage, Stage::Answer) {
             Stage::Ask(_) => self.ask_subscription(index, now),
             Stage::Measured(payload) => self.push_telemetry(index, &payload, now),
-            _ => self.measure(),
+            _ => self.measure(None),
         }
     }
 
     /// Has the metrics put together; [`handle_measured`](Self::handle_measured) follows.
-    fn measure(&mut self) {
+    fn measure(&mut self, last: Option<Instant>) {
         let task = &mut self.telemetry;
-        if let Some(subscription) = &task.subscription {
+        if let Some(subscription) = task.subscription.clone() {
             task.stage = Stage::Measuring;
-            self.actions.push_back(Action::Measure(Arc::clone(subscription)));
+            self.actions.push_back(Action::Measure { subscription, last });
         }
     }
 
@@ -357,21 +357,30 @@ impl Sender {
     /// TEL-6: the last push, in a close that has nothing else left to send. Whether the close need
     /// not wait for it.
     pub(super) fn is_last_push_over(&mut self, now: Instant) -> bool {
-        if self.telemetry.subscription.is_none() {
+        let task = &mut self.telemetry;
+        if task.subscription.is_none() {
             return true;
         }
-        let is_measuring = matches!(self.telemetry.stage, Stage::Measuring);
-        if !is_measuring && !matches!(self.telemetry.stage, Stage::Answer if self.telemetry.ends) {
-            match self.telemetry_reach(now) {
-                // Nothing is connected to, and no rest is waited for, for this alone.
-                Reach::Not => self.telemetry.stop(),
-                Reach::Later(at) if at > now + LOOK_AGAIN => self.telemetry.stop(),
-                Reach::Now(_) | Reach::Later(_) if self.telemetry.ends => self.poll_telemetry(now),
-                Reach::Now(_) | Reach::Later(_) => self.measure(),
+        let is_measured = match task.stage {
+            Stage::Measuring => return false,
+            Stage::Answer if task.ends => return false,
+            Stage::Measured(_) => true,
+            _ => false,
+        };
+        match self.telemetry_reach(now) {
+            // No connection, and no rest of one, is waited for.
+            Reach::Not => self.telemetry.stop(),
+            Reach::Later(at) if at > now + LOOK_AGAIN => self.telemetry.stop(),
+            // What was measured before the close goes first: the last push counts on from there.
+            Reach::Now(_) | Reach::Later(_) if is_measured => self.poll_telemetry(now),
+            Reach::Now(_) | Reach::Later(_) => {
+                self.telemetry.ends = true;
+                // The other half is for the push.
+                let left = self.closing.deadline().map(|at| at.saturating_duration_since(now));
+                self.measure(left.map(|left| now + left / 2));
             }
         }
-        self.telemetry.ends = true;
-        matches!(self.telemetry.stage, Stage::Off)
+        self.telemetry.subscription.is_none()
     }
 
     /// The connection to use. Where there is none the timer is set, one is being made, or the next
@@ -385,7 +394,8 @@ impl Sender {
             Reach::Later(at) => {
                 self.timers.arm(&mut self.telemetry.armed, Timer::Telemetry, at);
             }
-            Reach::Not if self.telemetry.ends => {}
+            // A close connects to nobody for this alone.
+            Reach::Not if self.closing.is_closing() => {}
             Reach::Not => self.connect_for_telemetry(now),
         }
         None
@@ -397,8 +407,7 @@ impl Sender {
             let node = &self.nodes[*index as usize];
             let works = match node.link {
                 Link::Up => true,
-                // Nothing is connected to for the last push alone.
-                _ if self.telemetry.ends => false,
+                _ if self.closing.is_closing() => false,
                 Link::Down => node.can_connect(now),
                 Link::Resolving | Link::Connecting(_) | Link::Greeting | Link::Closing => true,
             };

@@ -11,11 +11,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use super::{Command, Shared};
 use crate::clock;
 use crate::config::{Settings, unpin_current_thread};
 use crate::metrics::Metrics;
+use crate::park;
 use crate::protocol::get_telemetry_subscriptions::Subscription;
 use crate::sender::telemetry::{MeasureError, Payload};
 use crate::telemetry::Reporter;
@@ -51,12 +53,24 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// On a thread of its own; the shard with this number is told. On this one where there is no
-    /// other.
-    pub(super) fn start(&self, number: usize, subscription: Arc<Subscription>) {
+    /// On a thread of its own; the shard with this number is told. For the last push, the ends of
+    /// the other shards are waited for, until `last` at most: then everything is counted.
+    pub(super) fn start(
+        &self,
+        number: usize,
+        subscription: Arc<Subscription>,
+        last: Option<Instant>,
+    ) {
         let meter = self.clone();
         let tell = move || {
             unpin_current_thread();
+            if let Some(until) = last {
+                let shards = meter.shards.iter().enumerate();
+                let others = shards.filter(|(other, _)| *other != number);
+                for (_, shard) in others {
+                    let _ = park::block_until(shard.ended(), until);
+                }
+            }
             let measured = meter.measure(&subscription);
             meter.shards[number].command(Command::Measured(measured));
         };

@@ -95,10 +95,11 @@ pub(crate) const LAYERS: &[Layer] = &[
             "delivery::completion", // where the verdicts on submitted records go
             "driver",
             "metadata",
-            "metrics",                               // what a push of telemetry is made of
-            "meters",                                // how long it sleeps, and the windows' ends
-            "park",                                  // wakes, and is never made to wait
-            "protocol::compression::Encoder",        // its compressor's
+            "metrics", // what a push of telemetry is made of
+            "meters",  // how long it sleeps, and the windows' ends
+            // Wakes, and is never made to wait; its meter may be.
+            "park",
+            "protocol::compression::Encoder", // its compressor's
             "protocol::get_telemetry_subscriptions", // what a push is to carry
             "sender",
             "sync",

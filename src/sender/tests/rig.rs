@@ -208,7 +208,7 @@ impl Rig {
                 Action::Published => self.published += 1,
                 Action::Refresh => {}
                 Action::Done(number) => self.done.push(number),
-                Action::Measure(subscription) => self.measuring.push(subscription),
+                Action::Measure { subscription, .. } => self.measuring.push(subscription),
                 Action::Ended => self.ended = true,
                 Action::Resolve { node, host, .. } => {
                     self.resolving.push_back((node, host.to_string()));

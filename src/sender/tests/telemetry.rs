@@ -1,9 +1,11 @@
 //! Telemetry: who is asked, when it is pushed, and what ends it (KIP-714).
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::telemetry::{MeasureError, Payload};
+use super::super::{Sender, SenderOptions};
 use super::rig::{Rig, config, ms};
 use super::wire::{self, Arrived, Pushed, Wants};
 use crate::config::ConfigBuilder;
@@ -129,10 +131,17 @@ fn tel_1_the_first_question_has_a_zero_id_and_the_id_given_is_kept_for_life() {
 
 #[test]
 fn tel_1_only_the_shard_that_writes_the_metadata_asks() {
+    let first = asked();
     let mut rig = cold(config(), &[1], &[1, 2, 3]);
-    rig.sender.telemetry = super::super::telemetry::TelemetryTask::new(false);
-    rig.advance(ms(1_000));
-    assert_eq!(rig.count(ASK), 0, "as the other shards are made");
+    let settings = Arc::new(config().settings().unwrap());
+    rig.cluster = Arc::clone(&first.cluster);
+    let (cluster, memory) = (Arc::clone(&rig.cluster), Arc::clone(&rig.accumulator));
+    // The other shards have no bootstrap servers.
+    let options =
+        SenderOptions { settings, bootstrap: Vec::new(), seed: 7, meters: Arc::default() };
+    rig.sender = Sender::new(options, memory, cluster, rig.now);
+    rig.advance(ms(30_000));
+    assert_eq!((rig.count(ApiKey::InitProducerId), rig.count(ASK)), (1, 0));
 }
 
 #[test]
@@ -315,13 +324,16 @@ fn tel_6_the_last_push_follows_one_that_is_not_answered() {
 }
 
 #[test]
-fn tel_6_metrics_that_were_being_measured_are_the_last_ones() {
+fn tel_6_metrics_that_were_being_measured_go_before_the_last_ones() {
     let mut rig = asked();
+    rig.world.held.push(PUSH);
     until_measured(&mut rig, ms(15_100)).expect("the first push");
     close(&mut rig);
     measured(&mut rig);
+    measured(&mut rig);
+    assert!(!answer_push(&mut rig, ErrorCode::None).pushed().terminating);
+    assert!(answer_push(&mut rig, ErrorCode::None).pushed().terminating);
     assert!(rig.ended && rig.measuring.is_empty());
-    assert_eq!(rig.count(PUSH), 1);
 }
 
 #[test]
