@@ -29,7 +29,7 @@ use crate::meters::{CallMeters, WindowSpec};
 use crate::metrics::Metrics;
 use crate::park;
 use crate::record::Record;
-use crate::shard::{self, Command, Finished, ShardError, Shared, Start, Ticket};
+use crate::shard::{self, Broken, Command, Finished, ShardError, Shared, Start, Ticket};
 use crate::topic::{self, Topic, TopicOptions};
 
 pub(crate) use ending::Stop;
@@ -345,7 +345,20 @@ impl Producer {
     /// Makes the thread of a shard panic: for tests of what is left then.
     #[doc(hidden)]
     pub fn break_shard(&self, number: usize) {
-        self.inner().shards[number].command(Command::Break);
+        self.inner().shards[number].command(Command::Break(Broken::Shard));
+    }
+
+    /// Makes a shard's codec panic over its next batches: for tests of what becomes of them.
+    #[doc(hidden)]
+    pub fn break_codec(&self, number: usize, batches: u32) {
+        self.inner().shards[number].command(Command::Break(Broken::Codec { batches }));
+    }
+
+    /// Refuses a shard the thread that it would start to compress on: for tests of what it does
+    /// then.
+    #[doc(hidden)]
+    pub fn refuse_compressor(&self, number: usize) {
+        self.inner().shards[number].command(Command::Break(Broken::Compressor));
     }
 
     pub(crate) fn start_flush(&self) -> Finished {

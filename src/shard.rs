@@ -126,8 +126,19 @@ pub(crate) enum Command {
     Close(Instant),
     /// Close without sending anything more.
     Abort,
-    /// Panic: tests want to see what is left then.
-    Break,
+    /// Fail: tests want to see what is left then.
+    Break(Broken),
+}
+
+/// What is to fail.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Broken {
+    /// The shard's thread.
+    Shard,
+    /// Its codec, over so many batches.
+    Codec { batches: u32 },
+    /// Nothing; but the thread to compress on cannot be started.
+    Compressor,
 }
 
 /// Names the producer that these shards belong to, as long as it lives.
@@ -205,7 +216,7 @@ fn finish(command: Command) {
         | Command::Measured(_)
         | Command::Close(_)
         | Command::Abort
-        | Command::Break => {}
+        | Command::Break(_) => {}
     }
 }
 
@@ -615,7 +626,9 @@ impl<D: Driver> Turn<D> {
                 Command::Measured(measured) => self.sender.handle_measured(measured, now),
                 Command::Close(deadline) => self.sender.handle_close(deadline, now),
                 Command::Abort => self.sender.handle_abort(now),
-                Command::Break => panic!("on purpose: a test broke this shard"),
+                Command::Break(Broken::Shard) => panic!("on purpose: a test broke this shard"),
+                Command::Break(Broken::Codec { batches }) => self.sender.break_codec(batches),
+                Command::Break(Broken::Compressor) => self.compressor.refuse_thread(),
             }
         }
     }

@@ -35,11 +35,14 @@ pub struct Job {
     loan: Loan,
     packed: Vec<u8>,
     outcome: Result<(), CodecError>,
+    /// Whether a test wants it to panic.
+    breaks: bool,
 }
 
 impl Job {
     /// Compresses. Any thread; takes some microseconds to many milliseconds, by codec and level.
     pub fn run(&mut self, encoder: &mut Encoder) {
+        assert!(!self.breaks, "on purpose: a test broke this codec");
         self.outcome = encoder.encode(self.compression, self.loan.bytes(), &mut self.packed);
     }
 
@@ -59,6 +62,8 @@ pub(super) struct Line {
     packed: Vec<u32>,
     /// Spare memory, so that the steady state allocates nothing.
     spare: Vec<Vec<u8>>,
+    /// Jobs that a test wants to panic.
+    breaks: u32,
 }
 
 impl Line {
@@ -85,6 +90,11 @@ impl Sender {
         if self.line.waiting.is_empty() { None } else { self.next_job() }
     }
 
+    /// So many of the next jobs panic when they are run.
+    pub fn break_codec(&mut self, jobs: u32) {
+        self.line.breaks = jobs;
+    }
+
     fn next_job(&mut self) -> Option<Job> {
         while self.line.away < JOBS_MAX {
             let batch = self.line.waiting.pop_front()?;
@@ -99,14 +109,16 @@ impl Sender {
             let packed = self.line.spare.pop().unwrap_or_default();
             self.batches.get_mut(batch).packed = Packed::Away;
             self.line.away += 1;
-            return Some(Job { batch, compression, loan, packed, outcome: Ok(()) });
+            let breaks = self.line.breaks > 0;
+            self.line.breaks -= u32::from(breaks);
+            return Some(Job { batch, compression, loan, packed, outcome: Ok(()), breaks });
         }
         None
     }
 
     /// A job is back; [`place_compressed`](Self::place_compressed) follows in the same turn.
     pub fn handle_compressed(&mut self, job: Job) {
-        let Job { batch, compression, loan, packed, outcome } = job;
+        let Job { batch, compression, loan, packed, outcome, .. } = job;
         drop(loan);
         self.line.away -= 1;
         let state = self.batches.get_mut(batch);

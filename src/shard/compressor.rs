@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -33,7 +34,13 @@ const UNTOLD_MAX: Duration = Duration::from_micros(200);
 #[derive(Debug)]
 pub(crate) enum Compressor {
     /// A thread, once there is something to do.
-    Thread { number: usize, accumulator: Arc<Accumulator>, worker: Option<Worker> },
+    Thread {
+        number: usize,
+        accumulator: Arc<Accumulator>,
+        worker: Option<Worker>,
+        /// A test wants the thread not to start.
+        is_refused: bool,
+    },
     /// Whoever runs the shard, at once.
     Inline(Box<Encoder>),
     /// Nobody, until the simulator says so.
@@ -44,7 +51,8 @@ pub(crate) enum Compressor {
 impl Compressor {
     /// A thread for the shard with this number.
     pub(super) fn threaded(number: usize, accumulator: &Arc<Accumulator>) -> Self {
-        Self::Thread { number, accumulator: Arc::clone(accumulator), worker: None }
+        let accumulator = Arc::clone(accumulator);
+        Self::Thread { number, accumulator, worker: None, is_refused: false }
     }
 
     /// No thread.
@@ -70,8 +78,12 @@ impl Compressor {
                 worker.give(job);
                 None
             }
-            Self::Thread { number, accumulator, worker } => {
-                match Worker::start(*number, Arc::clone(accumulator)) {
+            Self::Thread { number, accumulator, worker, is_refused } => {
+                let started = match is_refused {
+                    true => Err(io::ErrorKind::WouldBlock.into()),
+                    false => Worker::start(*number, Arc::clone(accumulator)),
+                };
+                match started {
                     Ok(started) => worker.insert(started).give(job),
                     Err(error) => {
                         tracing::warn!(shard = *number, %error, "no thread to compress on: the \
@@ -82,6 +94,13 @@ impl Compressor {
                 }
                 None
             }
+        }
+    }
+
+    /// The thread, where it does not run yet, will not start.
+    pub(super) fn refuse_thread(&mut self) {
+        if let Self::Thread { is_refused, .. } = self {
+            *is_refused = true;
         }
     }
 
@@ -161,7 +180,7 @@ impl Desk {
 }
 
 impl Worker {
-    fn start(number: usize, accumulator: Arc<Accumulator>) -> std::io::Result<Self> {
+    fn start(number: usize, accumulator: Arc<Accumulator>) -> io::Result<Self> {
         let list = || VecDeque::with_capacity(JOBS_MAX);
         let jobs = Jobs { waiting: list(), done: list(), closed: false };
         let desk = Arc::new(Desk { jobs: Mutex::new(jobs), given: Condvar::new() });

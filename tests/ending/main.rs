@@ -5,11 +5,12 @@
 //! its own: afterwards the process has the threads and descriptors that it had before.
 //!
 //! Reading order: traces (what is counted) → states → callbacks → drops → broken → plug_ins →
-//! forked → stopped.
+//! compressed → forked → stopped.
 #![deny(unsafe_code)]
 
 mod broken;
 mod callbacks;
+mod compressed;
 mod drops;
 mod forked;
 mod in_child;
@@ -80,6 +81,9 @@ on_every_driver! {
     plug_ins::cls_5_after_a_panic_of_a_shard_every_plug_in_goes,
     plug_ins::cls_5_a_plug_in_that_panics_in_its_drop_harms_no_other,
     plug_ins::cls_5_plug_ins_outlive_a_close_as_long_as_there_are_handles,
+    compressed::without_a_thread_to_compress_on_the_sender_does_it,
+    compressed::a_forks_child_of_a_producer_that_compresses_is_inert_as_well,
+    compressed::a_panic_of_a_shard_with_batches_at_the_compressor_leaves_nothing,
     forked::a_forks_child_has_an_inert_copy_and_the_parent_notices_nothing,
     forked::a_reservation_is_inert_in_a_forks_child_and_the_parents_own,
     forked::a_forks_copy_calls_nobody,

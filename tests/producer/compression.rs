@@ -37,6 +37,30 @@ pub(crate) fn cmp_1_every_codec_arrives_byte_for_byte_in_order(driver: DriverCho
     }
 }
 
+pub(crate) fn a_codec_that_panics_costs_its_batches_their_size_and_no_record(driver: DriverChoice) {
+    let broker = FakeBroker::start(&[("t", 1)]);
+    let producer = builder(&broker, driver).compression(Compression::ZSTD).build().unwrap();
+    let topic = producer.topic("t");
+    let send = |number| {
+        let sent = topic.blocking_send(Record::new().value(&value(number)));
+        verdict(sent.unwrap()).unwrap().offset.unwrap()
+    };
+    // Values that are worth it, one to a batch.
+    assert_eq!((30..34).map(send).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    producer.break_codec(0, 3);
+    assert_eq!((30..40).map(send).collect::<Vec<_>>(), (4..14).collect::<Vec<_>>());
+    assert!(broker.values("t", 0).into_iter().eq((30..34).chain(30..40).map(value)));
+    assert_eq!(producer.metrics().compressed_batches, 14 - 3, "the thread went on");
+    // A close does not wait for what broke.
+    producer.break_codec(0, u32::MAX);
+    let deliveries: Vec<_> =
+        (0..20).map(|_| topic.blocking_send(Record::new().value(&value(39))).unwrap()).collect();
+    let summary = producer.close(PATIENCE);
+    assert_eq!((summary.acknowledged, offsets(deliveries).len()), (34, 20));
+    let metrics = producer.metrics();
+    assert_eq!(metrics.buffer_available_bytes, metrics.buffer_total_bytes);
+}
+
 pub(crate) fn a_topic_has_one_codec_from_its_first_record_on(driver: DriverChoice) {
     let broker = FakeBroker::start(&[("t", 1), ("u", 1)]);
     let producer = builder(&broker, driver).compression(Compression::LZ4).build().unwrap();

@@ -1,8 +1,10 @@
 //! Batches of compressed topics: held in their place until they are back, never released before.
 #![forbid(unsafe_code)]
 
+use super::super::PurgeOrder;
 use super::super::compress::JOBS_MAX;
 use super::rig::{Rig, config, ms};
+use crate::clock;
 use crate::config::ConfigBuilder;
 use crate::protocol::compression::Compression;
 use crate::protocol::error_code::ErrorCode;
@@ -144,6 +146,105 @@ fn a_batch_that_expires_while_it_waits_for_the_compressor_is_never_lent() {
     }
     rig.accept_all();
     assert_eq!((rig.verdict(next), log(&rig, "t-0")), ("offset 0".to_owned(), "ijkl".to_owned()));
+    assert_eq!(rig.sender.counters().compressed_batches, 1);
+    rig.assert_nothing_left();
+}
+
+/// Everything of a topic, wherever it is, or only what is queued.
+fn purge(rig: &mut Rig, topic: &str, in_flight: bool) {
+    let opened_before = clock::to_nanos(rig.now) + 1;
+    let order = PurgeOrder { topic: Some(topic.into()), queued: true, in_flight, opened_before };
+    rig.sender.handle_purge(1, &order, rig.now);
+    rig.run();
+    rig.now += ms(1);
+}
+
+#[test]
+fn purged_batches_that_are_with_the_compressor_get_a_verdict_at_once_and_keep_their_memory() {
+    for in_flight in [false, true] {
+        let mut rig = Rig::new(zstd(), &[1, 1]);
+        rig.holds_jobs = true;
+        // Eight are away, three wait for their turn.
+        let first = batch(&mut rig, "t-0", "abcd");
+        for _ in 1..JOBS_MAX + 3 {
+            batch(&mut rig, "t-0", "abcd");
+        }
+        rig.run();
+        assert_eq!(rig.jobs.len(), JOBS_MAX);
+        let records = 4 * (JOBS_MAX + 3);
+        purge(&mut rig, "t", in_flight);
+        assert_eq!(rig.done, [1], "the purge does not wait for the compressor");
+        assert_eq!(verdicts(&rig, first, records), vec!["purged"; records]);
+        let pool = rig.accumulator.pool();
+        assert!(pool.available() < pool.total(), "the compressor still reads");
+        // What comes later is compressed behind them, and sent under the first sequences.
+        let later = batch(&mut rig, "t-0", "ijkl");
+        rig.run();
+        while !rig.jobs.is_empty() {
+            rig.finish_job(0);
+        }
+        let counters = rig.sender.counters();
+        assert_eq!((counters.failed, counters.never_sent), (records as u64, records as u64));
+        assert_eq!(counters.compressed_batches, 1, "none that was purged was worth an estimate");
+        rig.accept_all();
+        assert_eq!((rig.verdict(later), log(&rig, "t-0")), ("offset 0".into(), "ijkl".into()));
+        rig.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_purge_of_another_topic_leaves_what_is_with_the_compressor_alone() {
+    let mut rig = Rig::new(zstd(), &[1]);
+    rig.holds_jobs = true;
+    batch(&mut rig, "t-0", "abcd");
+    rig.run();
+    purge(&mut rig, "u", true);
+    assert_eq!(rig.verdict(0), "pending");
+    rig.finish_job(0);
+    rig.accept_all();
+    assert_eq!(log(&rig, "t-0"), "abcd");
+    rig.assert_nothing_left();
+}
+
+#[test]
+fn a_batch_that_is_purged_between_two_that_stay_leaves_no_gap() {
+    let mut rig = Rig::new(zstd(), &[1, 1]);
+    rig.holds_jobs = true;
+    batch(&mut rig, "t-0", "abcd");
+    rig.run();
+    rig.finish_job(0);
+    let sent = rig.produce();
+    let purged = batch(&mut rig, "t-0", "efgh");
+    rig.run();
+    purge(&mut rig, "t", false);
+    let kept = batch(&mut rig, "t-0", "ijkl");
+    rig.run();
+    while !rig.jobs.is_empty() {
+        rig.finish_job(0);
+    }
+    rig.accept(&sent);
+    rig.accept_all();
+    assert_eq!(verdicts(&rig, purged, 4), ["purged"; 4]);
+    assert_eq!((rig.verdict(kept), log(&rig, "t-0")), ("offset 4".into(), "abcdijkl".into()));
+    rig.assert_nothing_left();
+}
+
+#[test]
+fn a_job_that_nobody_could_run_is_sent_as_it_is() {
+    let mut rig = Rig::new(zstd(), &[1]);
+    rig.holds_jobs = true;
+    batch(&mut rig, "t-0", "abcd");
+    batch(&mut rig, "t-0", "efgh");
+    rig.run();
+    let mut job = rig.jobs.pop_front().unwrap();
+    job.give_up();
+    rig.sender.handle_compressed(job);
+    rig.finish_job(0);
+    let (plain, packed) = (rig.produce(), rig.produce());
+    assert!(plain.batches()[0].bytes > 300 && packed.batches()[0].bytes < 200);
+    rig.accept(&plain);
+    rig.accept(&packed);
+    assert_eq!(log(&rig, "t-0"), "abcdefgh");
     assert_eq!(rig.sender.counters().compressed_batches, 1);
     rig.assert_nothing_left();
 }
