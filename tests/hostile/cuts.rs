@@ -46,7 +46,7 @@ fn cut_at_each_byte(driver: DriverChoice, api: ApiKey, versions: &[i16]) {
 }
 
 pub(crate) fn api_versions_cut_at_each_byte(driver: DriverChoice) {
-    cut_at_each_byte(driver, ApiKey::ApiVersions, &[0, 4]);
+    cut_at_each_byte(driver, ApiKey::ApiVersions, &[0, 4, 5]);
 }
 
 pub(crate) fn metadata_cut_at_each_byte(driver: DriverChoice) {

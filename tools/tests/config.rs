@@ -105,3 +105,15 @@ fn programs_can_read_both_answers() {
     assert_eq!(wrong.status.code(), Some(1));
     assert!(stdout(&wrong).contains("\"valid\": false"), "{}", stdout(&wrong));
 }
+
+#[test]
+fn records_that_no_memory_has_room_for_are_warned_of_once() {
+    let memory = ["--property", "bootstrap.servers=a:1", "buffer.memory=500000"];
+    let output = config(&memory);
+    assert!(output.status.success());
+    let expected = "warning: max.request.size=1048576 is above buffer.memory=500000: records above \
+                    buffer.memory will be refused\n";
+    assert_eq!(stderr(&output), expected);
+    let output = config(&[&memory[..], &["max.request.size=500000"]].concat());
+    assert_eq!((output.status.success(), stderr(&output)), (true, String::new()));
+}

@@ -102,7 +102,19 @@ fn judge(args: &ConfigArgs) -> Judged {
         setting.derived.map(|why| format!("{} is {}: {why}", setting.name, setting.value))
     });
     judged.warnings.extend(derived.collect::<Vec<_>>());
+    judged.warnings.extend(judged.settings.as_ref().and_then(too_large_to_keep));
     judged
+}
+
+/// Java's own settings let a record be larger than all the memory there is for records.
+fn too_large_to_keep(settings: &Settings) -> Option<String> {
+    let (request, memory) = (settings.request_bytes_max as u64, settings.buffer_memory);
+    (request > memory).then(|| {
+        format!(
+            "max.request.size={request} is above buffer.memory={memory}: records above \
+             buffer.memory will be refused"
+        )
+    })
 }
 
 impl Judged {
