@@ -207,6 +207,11 @@ pub(crate) fn tel_3_names_and_kinds_are_those_of_the_java_producer(version: Vers
     let of_kafka = ours.iter().filter(|(name, _)| !name.starts_with("kuring."));
     // The bootstrap server is another node to each of them.
     let of_kafka = of_kafka.filter(|(name, _)| !name.contains("node_id=node--"));
-    let differing: Vec<_> = of_kafka.filter(|(name, kind)| java.get(*name) != Some(kind)).collect();
+    // What Java's producer of that version does not have yet (KIP-939).
+    let is_later = |name: &str| {
+        version == Version::V3_9_2 && name == "org.apache.kafka.producer.txn.prepare.time.ns.total"
+    };
+    let differing: Vec<_> =
+        of_kafka.filter(|(name, kind)| java.get(*name) != Some(kind) && !is_later(name)).collect();
     assert!(differing.is_empty(), "{differing:#?}\nJava's: {java:#?}");
 }
