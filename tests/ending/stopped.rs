@@ -39,12 +39,13 @@ fn produce(driver: DriverChoice, bootstrap: String, delivery: Duration, spin: Du
     // Nobody leads this one.
     deliveries.extend((0..3).map(|_| send(1).unwrap()));
     // Else the stop may come between a decision to send and the sending, and what was in time when
-    // it was decided is sent when its time is over. Five requests may be unanswered at a time.
-    until("all requests to leave that may", || {
+    // it was decided is sent when its time is over. Five requests may be unanswered at a time. They
+    // count before they are written, so the stop waits until the broker has as many.
+    until("all requests to be made that may", || {
         let metrics = producer.metrics();
         metrics.records == 61 || metrics.requests == 1 + 5
     });
-    println!("sent");
+    println!("sent {}", producer.metrics().requests);
     let verdicts: Vec<_> = deliveries.into_iter().map(verdict).collect();
     let metrics = producer.metrics();
     let timed_out = |verdict: &&Result<_, SendError>| {
@@ -91,8 +92,12 @@ fn stops(driver: DriverChoice, delivery: Duration, spin: Duration) {
     let pid = Pid::from_child(&child);
     let mut told = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut tell = || told.next().expect("the child says it").unwrap();
-    while !tell().ends_with("sent") {}
-    broker.wait_for_requests(ApiKey::Produce, 2);
+    let requests = loop {
+        if let Some((_, requests)) = tell().split_once("sent ") {
+            break requests.parse().unwrap();
+        }
+    };
+    broker.wait_for_requests(ApiKey::Produce, requests);
     kill_process(pid, Signal::STOP).unwrap();
     until("the stop", || is_stopped(&child));
     gate.open();
