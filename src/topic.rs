@@ -6,21 +6,20 @@
 
 mod calling;
 mod intercepted;
+mod known;
 mod options;
 mod pause;
 mod place;
 mod reserve;
+mod rings;
+mod sending;
 
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
 use crate::accumulator::batch_ring::{Append, BatchRing, Entry, Memory};
 use crate::accumulator::packing::Packing;
-use crate::accumulator::waiters::Waited;
 use crate::clock;
 use crate::config::{Compression, Settings};
 use crate::delivery::Delivery;
@@ -35,53 +34,14 @@ use crate::protocol::record_batch;
 use crate::record::Record;
 
 pub use calling::SendingWith;
-use intercepted::Intercepted;
 pub use options::TopicOptions;
 pub use reserve::Reservation;
+use rings::Rings;
+pub use sending::{Sending, Submitting};
 
 /// Bytes of a record beside key, value and headers, with room to spare: below
 /// `limit - SURE_TO_FIT - 16 per header` no exact check is needed.
 const SURE_TO_FIT: usize = 256;
-
-type Chunk = Box<[OnceLock<Arc<BatchRing>>]>;
-
-/// The rings of a topic by partition number: chunks that double, made when first used.
-#[derive(Debug)]
-struct Rings {
-    chunks: [OnceLock<Chunk>; Self::CHUNKS],
-}
-
-impl Rings {
-    const CHUNKS: usize = 26;
-    const FIRST_BITS: u32 = 6;
-
-    fn new() -> Self {
-        Self { chunks: [const { OnceLock::new() }; Self::CHUNKS] }
-    }
-
-    /// Number of the chunk, and the place in it.
-    #[inline]
-    fn place(partition: u32) -> (usize, usize) {
-        let shifted = u64::from(partition) + (1 << Self::FIRST_BITS);
-        let top = shifted.ilog2();
-        ((top - Self::FIRST_BITS) as usize, (shifted - (1 << top)) as usize)
-    }
-
-    /// The ring, if there is one already.
-    #[inline]
-    fn get(&self, partition: u32) -> Option<&BatchRing> {
-        let (chunk, at) = Self::place(partition);
-        self.chunks[chunk].get()?[at].get().map(|ring| &**ring)
-    }
-
-    fn slot(&self, partition: u32) -> &OnceLock<Arc<BatchRing>> {
-        let (chunk, at) = Self::place(partition);
-        let bytes = 1_u64 << (chunk as u32 + Self::FIRST_BITS);
-        let chunk =
-            self.chunks[chunk].get_or_init(|| (0..bytes).map(|_| OnceLock::new()).collect());
-        &chunk[at]
-    }
-}
 
 /// What all handles of a topic share.
 #[derive(Debug)]
@@ -171,7 +131,7 @@ impl Topic {
     /// # Errors
     /// Why the record was not taken; it was not written.
     pub fn send<'a>(&'a self, record: Record<'a>) -> Sending<'a> {
-        Sending { topic: self, record, deadline: None, wait: Wait::No }
+        Sending::new(self, record)
     }
 
     /// Sends a record without ever blocking or waiting. The record is borrowed: on an error the
@@ -259,7 +219,7 @@ impl Topic {
     /// # Errors
     /// As [`send`](Self::send): the record was not taken, and has no completion.
     pub fn submit<'a>(&'a self, record: Record<'a>, user_data: u64) -> Submitting<'a> {
-        Submitting { sending: self.send(record), user_data: UserData(user_data) }
+        Submitting::new(self.send(record), user_data)
     }
 
     /// [`try_send`](Self::try_send) with a completion instead of a delivery, as
@@ -635,15 +595,6 @@ impl Topic {
         self.shared.entry.forget_error();
         Some(error)
     }
-
-    /// Waits until the topic has this partition (or any), then returns how many it has.
-    pub(crate) async fn known(&self, partition: Option<i32>) -> Result<u32, SendError> {
-        let started = clock::now();
-        let deadline = started + self.producer.settings.max_block;
-        let mut wait = MetadataWait::new(self, partition, started, deadline);
-        poll_fn(|context| wait.poll(context)).await?;
-        Ok(self.shared.entry.partition_count())
-    }
 }
 
 enum Appended {
@@ -686,248 +637,6 @@ fn entry_at<'a>(record: &Record<'a>, now: i64) -> Entry<'a> {
         value: record.value,
         headers: record.headers,
         timestamp: record.timestamp.unwrap_or(now),
-    }
-}
-
-/// A wait for a topic's metadata.
-#[derive(Debug)]
-struct MetadataWait<'a> {
-    topic: &'a Topic,
-    partition: Option<i32>,
-    ticket: u64,
-    started: Instant,
-    deadline: Instant,
-    /// When this wait began, which is not the first of its call, perhaps.
-    since: Instant,
-}
-
-impl<'a> MetadataWait<'a> {
-    fn new(topic: &'a Topic, partition: Option<i32>, started: Instant, deadline: Instant) -> Self {
-        let ticket = topic.producer.cluster.ticket();
-        Self { topic, partition, ticket, started, deadline, since: clock::now() }
-    }
-
-    fn is_known(&self) -> bool {
-        let count = self.topic.shared.entry.partition_count();
-        self.partition.map_or(count > 0, |partition| (partition as u32) < count)
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        self.topic.own_process()?;
-        let cluster = &self.topic.producer.cluster;
-        // Joining before looking: news that comes in between wakes this call.
-        cluster.wait(self.ticket, clock::to_nanos(self.deadline), context.waker());
-        if self.is_known() {
-            return Poll::Ready(Ok(()));
-        }
-        if cluster.is_closed() {
-            return Poll::Ready(Err(SendError::Closed { possibly_written: false }));
-        }
-        if cluster.is_unresolved() {
-            return Poll::Ready(Err(self.topic.unresolved()));
-        }
-        if let Some(error) = self.topic.refusal() {
-            return Poll::Ready(Err(error));
-        }
-        let now = clock::now();
-        if now >= self.deadline {
-            let count = self.topic.shared.entry.partition_count();
-            return Poll::Ready(Err(SendError::Unknown {
-                topic: Arc::clone(self.topic.name()),
-                partition: self.partition.map(|wanted| (wanted, count as i32)),
-                waited: now - self.started,
-                cause: self.topic.shared.entry.last_error(),
-            }));
-        }
-        self.topic.ask_for_metadata();
-        if self.partition.is_some() {
-            // API-6: a partition beyond the known ones may be new.
-            cluster.mark_stale();
-            self.topic.producer.shards[0].accumulator.nudge();
-        }
-        Poll::Pending
-    }
-}
-
-impl Drop for MetadataWait<'_> {
-    fn drop(&mut self) {
-        // Not in a fork's copy: the lock may be held for ever.
-        if !self.topic.producer.is_copy() {
-            self.topic.producer.cluster.leave(self.ticket);
-            self.topic.producer.calls().waited_for_metadata(clock::now() - self.since);
-        }
-    }
-}
-
-/// What a [`Sending`] waits for.
-#[derive(Debug)]
-enum Wait<'a> {
-    No,
-    Metadata(MetadataWait<'a>),
-    Memory {
-        shard: usize,
-        cost: u64,
-        ticket: u64,
-        since: Instant,
-    },
-    /// As another send does, of the record that the interceptors made of it.
-    Intercepted(Box<Intercepted<'a>>),
-}
-
-/// The future of [`Topic::send`]. Needs no runtime. Cancel-safe: dropped before it is ready, it has
-/// sent nothing. The record's borrows last as long as it does.
-#[derive(Debug)]
-#[must_use = "a record is sent when the future is polled"]
-pub struct Sending<'a> {
-    topic: &'a Topic,
-    record: Record<'a>,
-    /// When the call first had to wait, and until when it may: one budget for all waits.
-    deadline: Option<(Instant, Instant)>,
-    wait: Wait<'a>,
-}
-
-impl Sending<'_> {
-    fn budget(&mut self) -> (Instant, Instant) {
-        let max_block = self.topic.producer.settings.max_block;
-        *self.deadline.get_or_insert_with(|| {
-            let now = clock::now();
-            (now, now + max_block)
-        })
-    }
-
-    fn start_wait(&mut self, blocked: Blocked) -> Result<(), SendError> {
-        let (started, deadline) = self.budget();
-        let topic = self.topic;
-        self.wait = match blocked {
-            Blocked::Rejected(error) => return Err(error),
-            Blocked::Closed => return Err(SendError::Closed { possibly_written: false }),
-            Blocked::Metadata { partition } => {
-                Wait::Metadata(MetadataWait::new(topic, partition, started, deadline))
-            }
-            Blocked::Memory { shard, cost } => {
-                let accumulator = &topic.producer.shards[shard].accumulator;
-                let ticket = accumulator.waiters.enqueue(cost, clock::to_nanos(deadline));
-                accumulator.nudge();
-                Wait::Memory { shard, cost, ticket, since: clock::now() }
-            }
-            Blocked::Intercepted => unreachable!("handled where the record is appended"),
-        };
-        Ok(())
-    }
-
-    /// How the current wait ended.
-    fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<Result<Reserved, SendError>> {
-        let reserved = match &mut self.wait {
-            Wait::No => Reserved { paced: true, ..Reserved::default() },
-            Wait::Metadata(wait) => {
-                std::task::ready!(wait.poll(context))?;
-                Reserved::default()
-            }
-            Wait::Intercepted(_) => unreachable!("polled where the record is appended"),
-            Wait::Memory { shard, cost, ticket, since } => {
-                self.topic.own_process()?;
-                let shared = &self.topic.producer.shards[*shard];
-                let outcome = std::task::ready!(shared.accumulator.waiters.poll(*ticket, context));
-                if *cost > 0 {
-                    let in_vain = outcome == Waited::TimedOut;
-                    shared.meters.calls.waited_for_memory(clock::now() - *since, in_vain);
-                }
-                let reserved = Reserved { shard: *shard, bytes: *cost, paced: false };
-                self.wait = Wait::No;
-                match outcome {
-                    Waited::Granted => reserved,
-                    Waited::TimedOut => return Poll::Ready(Err(self.exhausted())),
-                    Waited::Closed => {
-                        return Poll::Ready(Err(SendError::Closed { possibly_written: false }));
-                    }
-                }
-            }
-        };
-        self.wait = Wait::No;
-        Poll::Ready(Ok(reserved))
-    }
-
-    fn exhausted(&self) -> SendError {
-        let waited = self.deadline.map_or(Duration::ZERO, |(started, _)| clock::now() - started);
-        SendError::MemoryExhausted { waited }
-    }
-
-    fn give_back(&self, reserved: Reserved) {
-        if reserved.bytes > 0 {
-            let accumulator = &self.topic.producer.shards[reserved.shard].accumulator;
-            accumulator.pool().unreserve(reserved.bytes);
-            accumulator.nudge();
-        }
-    }
-
-    #[inline]
-    fn poll_append<T: Tag>(
-        &mut self,
-        context: &mut Context<'_>,
-        tag: T,
-    ) -> Poll<Result<Delivery, SendError>> {
-        loop {
-            if matches!(self.wait, Wait::No)
-                && let Some(delivery) = self.topic.append_to_open(&self.record, tag)
-            {
-                return Poll::Ready(Ok(delivery));
-            }
-            if let Wait::Intercepted(intercepted) = &mut self.wait {
-                return intercepted.poll(context);
-            }
-            let mut reserved = std::task::ready!(self.poll_wait(context))?;
-            let topic = self.topic;
-            let appended = topic.append(&mut self.record, &mut reserved, tag);
-            self.give_back(reserved);
-            match appended {
-                Ok(delivery) => return Poll::Ready(Ok(delivery)),
-                Err(Blocked::Intercepted) => {
-                    let intercepted = Intercepted::new(self.topic, self.record, tag)?;
-                    self.wait = Wait::Intercepted(Box::new(intercepted));
-                }
-                Err(blocked) => self.start_wait(blocked)?,
-            }
-        }
-    }
-}
-
-impl Future for Sending<'_> {
-    type Output = Result<Delivery, SendError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.poll_append(context, NoTag)
-    }
-}
-
-/// The future of [`Topic::submit`]. Needs no runtime. Cancel-safe: dropped before it is ready, it
-/// has submitted nothing. The record's borrows last as long as it does.
-#[derive(Debug)]
-#[must_use = "a record is submitted when the future is polled"]
-pub struct Submitting<'a> {
-    sending: Sending<'a>,
-    user_data: UserData,
-}
-
-impl Future for Submitting<'_> {
-    type Output = Result<(), SendError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let user_data = self.user_data;
-        let delivery = std::task::ready!(self.sending.poll_append(context, user_data))?;
-        delivery.leave_to_queue();
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Drop for Sending<'_> {
-    fn drop(&mut self) {
-        if let Wait::Memory { shard, ticket, .. } = self.wait
-            && !self.topic.producer.is_copy()
-        {
-            let accumulator = &self.topic.producer.shards[shard].accumulator;
-            accumulator.waiters.leave(ticket, accumulator.pool());
-            accumulator.nudge();
-        }
     }
 }
 
