@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
 
 use crate::accumulator::batch_ring::{Append, BatchRing, Entry, Memory};
+use crate::accumulator::buffer_pool::Need;
 use crate::accumulator::packing::Packing;
 use crate::clock;
 use crate::config::{Compression, Settings};
@@ -79,7 +80,7 @@ pub struct Topic {
 enum Blocked {
     Memory {
         shard: usize,
-        cost: u64,
+        need: Need,
     },
     Metadata {
         partition: Option<i32>,
@@ -384,6 +385,12 @@ impl Topic {
         }
     }
 
+    /// The shard of the partition lacks what is needed.
+    #[cold]
+    fn blocked(&self, partition: i32, need: Need) -> Blocked {
+        Blocked::Memory { shard: self.shard_of(partition), need }
+    }
+
     fn shard_of(&self, partition: i32) -> usize {
         self.shared.entry.shard_of(partition, self.producer.shards.len())
     }
@@ -445,10 +452,8 @@ impl Topic {
                 Ok(Appended::Done { delivery, bytes })
             }
             Append::Full => Ok(Appended::Full),
-            Append::NoMemory(cost) => {
-                Err(Blocked::Memory { shard: self.shard_of(partition), cost })
-            }
-            Append::NoSlot => Err(Blocked::Memory { shard: self.shard_of(partition), cost: 0 }),
+            Append::NoMemory(need) => Err(self.blocked(partition, need)),
+            Append::NoSlot => Err(self.blocked(partition, Need::default())),
             Append::Closed => Err(self.closed()),
         }
     }

@@ -35,6 +35,8 @@ use support::rig::{builder, poll_once, until};
 const WARM_UP: u64 = 100_000;
 const RECORDS: u64 = 500_000;
 const PARTITIONS: i32 = 4;
+/// Partitions that take the memory which those leave that have a backlog.
+const OTHERS: i32 = 512;
 /// Verdicts that are waited for, oldest first.
 const WINDOW: usize = 2000;
 /// A buffer for a batch of the default size.
@@ -303,7 +305,7 @@ type Held = Arc<Mutex<Option<Gate>>>;
 
 /// A broker that keeps nothing, and holds its answers while it is told to.
 fn forgetful() -> (FakeBroker, Held) {
-    let broker = FakeBroker::start(&[("t", PARTITIONS)]);
+    let broker = FakeBroker::start(&[("t", PARTITIONS), ("others", OTHERS)]);
     broker.state(|state| state.forgetful = true);
     let held = Held::default();
     broker.script({
@@ -322,8 +324,11 @@ struct Flooded {
     gate: Held,
     producer: Producer,
     topic: Topic,
+    others: Topic,
     /// All of it. Metrics allocate, so they are read before and after.
     memory: u64,
+    /// What a partition with a backlog leaves of it: a 32nd of the buffers.
+    left: u64,
 }
 
 impl Flooded {
@@ -332,7 +337,11 @@ impl Flooded {
         let producer = prepare(builder(&broker, driver).linger(LINGER)).build().unwrap();
         let topic = producer.topic("t");
         let memory = producer.metrics().buffer_total_bytes;
-        let flooded = Self { broker, gate, producer, topic, memory };
+        // Not behind answers that are held.
+        producer.blocking_warm_up(&["others"]).unwrap();
+        let others = producer.topic("others");
+        let left = memory / BUFFER / 32 * BUFFER;
+        let flooded = Self { broker, gate, producer, topic, others, memory, left };
         flooded.count_the_shard();
         flooded
     }
@@ -355,14 +364,17 @@ impl Flooded {
         let mut deliveries = Vec::new();
         let mut partitions = partitions.cycle();
         // A ring that is full for a moment is no end; the memory's is.
-        while self.producer.buffer_available_bytes() >= BUFFER {
-            let partition = partitions.next().unwrap();
+        let mut fill = |topic: &Topic, partition: i32| {
             let record = Record::new().partition(partition).value(&large);
-            if let Ok(mut delivery) = self.topic.try_send(record) {
+            if let Ok(mut delivery) = topic.try_send(record) {
                 assert!(poll_once(&mut delivery).is_pending());
                 deliveries.push(delivery);
             }
+        };
+        while self.producer.buffer_available_bytes() >= self.left + BUFFER {
+            fill(&self.topic, partitions.next().unwrap());
         }
+        self.each_other(|partition| fill(&self.others, partition));
         let mut waiting = self.topic.send(Record::new().value(&large));
         assert!(poll_once(&mut waiting).is_pending());
         drop(waiting);
@@ -377,15 +389,18 @@ impl Flooded {
         let gate = Gate::default();
         *self.gate.lock().unwrap() = Some(gate.clone());
         let mut submitted = 0;
-        for partition in (0..PARTITIONS).cycle() {
-            if self.producer.buffer_available_bytes() < BUFFER {
-                break;
-            }
+        let mut fill = |topic: &Topic, partition: i32| {
             // One batch, and a ring that is full for a moment.
             let record = Record::new().partition(partition).value(&VALUE);
-            let taken = (0..140).take_while(|_| self.topic.try_submit(record, 0).is_ok());
-            submitted += taken.count();
+            submitted += (0..140).take_while(|_| topic.try_submit(record, 0).is_ok()).count();
+        };
+        for partition in (0..PARTITIONS).cycle() {
+            if self.producer.buffer_available_bytes() < self.left + BUFFER {
+                break;
+            }
+            fill(&self.topic, partition);
         }
+        self.each_other(|partition| fill(&self.others, partition));
         *self.gate.lock().unwrap() = None;
         gate.open();
         let mut completions = [const { Completion::EMPTY }; 100];
@@ -396,6 +411,29 @@ impl Flooded {
         while submitted > 0 {
             assert!(self.producer.wait_deliveries(now() + PATIENCE));
             submitted -= self.producer.poll_deliveries(&mut completions);
+        }
+    }
+
+    /// One partition after the other, until there is no memory for another batch.
+    fn each_other(&self, mut fill: impl FnMut(i32)) {
+        for partition in (0..OTHERS).cycle() {
+            if self.producer.buffer_available_bytes() < BUFFER {
+                break;
+            }
+            fill(partition);
+        }
+    }
+
+    /// Fills nearly all memory with open batches, each in another partition.
+    fn open_everywhere(&self) {
+        self.settle();
+        let record = |partition| Record::new().partition(partition).value(b"x");
+        while self.producer.buffer_available_bytes() > self.memory / 8 {
+            self.producer.blocking_flush();
+            self.settle();
+            // Sooner than the first one's linger is over, in a try or two.
+            let opened = (0..OTHERS).map(|partition| self.others.try_send(record(partition)));
+            opened.take_while(Result::is_ok).for_each(drop);
         }
     }
 
@@ -480,6 +518,8 @@ fn compressing_takes_nothing(driver: DriverChoice) {
         let flooded = Flooded::new(driver, with_lz4);
         let (mut taken, mut window) = (Vec::new(), VecDeque::with_capacity(WINDOW));
         for _ in 0..3 {
+            // A chunk is made where there were never so many at once.
+            flooded.open_everywhere();
             sent_and_dropped(&flooded, WARM_UP, &mut taken, &mut window);
             flooded.settle();
         }

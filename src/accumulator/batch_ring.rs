@@ -177,6 +177,11 @@ impl BatchRing {
         in_ring.min(SLOTS as u32) + self.queued()
     }
 
+    /// Whether batches wait to be sent, beside one that may just be on its way to the shard.
+    pub fn has_backlog(&self) -> bool {
+        self.waiting() > 1
+    }
+
     /// Those of them that the shard has taken, as it last told.
     pub fn queued(&self) -> u32 {
         self.queued.load(Relaxed)

@@ -47,6 +47,8 @@ const OVERSIZED_MAX: usize = if cfg!(kuring_loom) { 1 } else { 4096 };
 /// one for [`CHUNK_SHARE`] pooled buffers where that is more.
 const CHUNKS: u32 = if cfg!(kuring_loom) { 1 } else { 1024 };
 const CHUNK_SHARE: u32 = 8;
+/// One of so many buffers is left to partitions that have no backlog.
+const LEFT_SHARE: usize = 32;
 /// What a released buffer is filled with in debug builds.
 #[cfg(debug_assertions)]
 pub const POISON: u8 = 0xDB;
@@ -105,6 +107,17 @@ impl Drop for Arena {
         let result = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.bytes) };
         debug_assert!(result.is_ok(), "munmap of the arena failed");
     }
+}
+
+/// What a caller lacks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Need {
+    /// Bytes of the budget. 0: the shard has to catch up.
+    pub bytes: u64,
+    /// Its partition has batches that wait to be sent. The last bytes are left to those that have
+    /// none, so that records which could go at once do not wait for the memory of a topic that is
+    /// produced to faster than it can be compressed or sent.
+    pub has_backlog: bool,
 }
 
 /// Names a buffer of one pool.
@@ -196,6 +209,8 @@ pub struct BufferPool {
     /// Bytes that nobody holds. `available + held == total` at rest (BUF-2).
     available: CachePadded<AtomicU64>,
     total: u64,
+    /// Bytes that who has a backlog leaves. None of a pool of few buffers.
+    left: u64,
 }
 
 impl BufferPool {
@@ -235,6 +250,7 @@ impl BufferPool {
             area,
             available: CachePadded::new(AtomicU64::new(total)),
             total,
+            left: (count / LEFT_SHARE * stride) as u64,
         }))
     }
 
@@ -308,6 +324,19 @@ impl BufferPool {
     pub fn batch_bytes_max(&self) -> usize {
         let rooms = (HEAD_ROOM_BYTES + TAIL_ROOM_BYTES) as u64;
         self.area.max(usize::try_from(self.total - rooms).unwrap_or(usize::MAX))
+    }
+
+    /// Bytes that a caller with this need leaves to others. What is larger than the rest waits for
+    /// all of the memory, whoever needs it.
+    pub fn left_by(&self, need: Need) -> u64 {
+        if need.has_backlog { self.left.min(self.total.saturating_sub(need.bytes)) } else { 0 }
+    }
+
+    /// Takes what is needed from the budget, if that leaves what is to be left; or nothing.
+    pub fn try_take(&self, need: Need) -> bool {
+        let least = need.bytes + self.left_by(need);
+        let take = |available| (available >= least).then(|| available - need.bytes);
+        self.available.fetch_update(Acquire, Relaxed, take).is_ok()
     }
 
     /// Takes `cost` bytes from the budget, or nothing.

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use batch::{Batch, SealedBatch};
 use batch_ring::{Append, BatchRing, Memory};
-use buffer_pool::{BufferIndex, BufferPool, Loan};
+use buffer_pool::{BufferIndex, BufferPool, Loan, Need};
 use packing::Packing;
 use ready::ReadyList;
 use waiters::Waiters;
@@ -231,11 +231,14 @@ impl Accumulator {
         held.saturating_sub(self.in_flight_bytes.load(Relaxed))
     }
 
-    /// Whether a caller who needs `cost` bytes should wait for the shard. Not where the bytes are
-    /// not there or others wait for some: then it takes its place behind them (BUF-3).
-    fn is_too_far_ahead(&self, cost: u64) -> bool {
-        self.ahead_bytes() > self.ahead_limit.load(Relaxed).max(self.ahead_least)
-            && self.pool.available() >= cost
+    /// Whether a caller with this need should wait for the shard. Not where the bytes are not there
+    /// or others wait for some: then it takes its place behind them (BUF-3). Partitions without a
+    /// backlog do not wait for those that have one.
+    fn is_too_far_ahead(&self, need: Need) -> bool {
+        let limit = self.ahead_limit.load(Relaxed).max(self.ahead_least);
+        let more = if need.has_backlog { 0 } else { self.ahead_least };
+        self.ahead_bytes() > limit.saturating_add(more)
+            && self.pool.available() >= need.bytes
             && !self.waiters.is_pressing()
     }
 
@@ -339,31 +342,32 @@ impl Accumulator {
         bytes: usize,
         packing: &Packing,
         memory: Memory,
+        has_backlog: bool,
     ) -> Result<Taken, Append> {
         if packing.compression().is_some() {
-            return self.take_chunk(bytes, packing, memory);
+            return self.take_chunk(bytes, packing, memory, has_backlog);
         }
-        let cost = self.pool.cost(bytes);
-        let used_reserved = self.take_bytes(cost, memory)?;
+        let need = Need { bytes: self.pool.cost(bytes), has_backlog };
+        let used_reserved = self.take_bytes(need, memory)?;
         match self.pool.claim_reserved(bytes) {
             Some(buffer) => Ok(Taken { buffer, limit: self.batch_limit, used_reserved }),
             None => {
-                self.return_bytes(cost, used_reserved);
-                Err(Append::NoMemory(cost))
+                self.return_bytes(need.bytes, used_reserved);
+                Err(Append::NoMemory(need))
             }
         }
     }
 
-    /// Takes `cost` bytes of the budget. True if they are those that the caller had reserved.
-    fn take_bytes(&self, cost: u64, memory: Memory) -> Result<bool, Append> {
+    /// Takes bytes of the budget. True if they are those that the caller had reserved.
+    fn take_bytes(&self, need: Need, memory: Memory) -> Result<bool, Append> {
         let reserved = match memory {
             Memory::None => return Err(Append::Full),
-            Memory::Reserved(held) => held >= cost,
-            Memory::Paced if self.is_too_far_ahead(cost) => return Err(Append::NoSlot),
+            Memory::Reserved(held) => held >= need.bytes,
+            Memory::Paced if self.is_too_far_ahead(need) => return Err(Append::NoSlot),
             Memory::Try | Memory::Paced => false,
         };
-        if !reserved && !self.pool.try_reserve(cost) {
-            return Err(Append::NoMemory(cost));
+        if !reserved && !self.pool.try_take(need) {
+            return Err(Append::NoMemory(need));
         }
         Ok(reserved)
     }

@@ -18,7 +18,7 @@
 
 use super::batch::{self, Opening, SealedBatch};
 use super::batch_ring::{Append, Memory};
-use super::buffer_pool::{self, BufferIndex, Loan};
+use super::buffer_pool::{self, BufferIndex, Loan, Need};
 use super::packing::Packing;
 use super::{Accumulator, Taken};
 use crate::protocol::compression::Codec;
@@ -32,17 +32,18 @@ impl Accumulator {
         bytes: usize,
         packing: &Packing,
         memory: Memory,
+        has_backlog: bool,
     ) -> Result<Taken, Append> {
         let mut limit = packing.limit();
         if bytes > self.pool.chunk_bytes() {
             // A record beyond all batches has memory for itself, as in topics that are plain.
-            let cost = self.pool.cost(bytes);
-            let used_reserved = self.take_bytes(cost, memory)?;
+            let need = Need { bytes: self.pool.cost(bytes), has_backlog };
+            let used_reserved = self.take_bytes(need, memory)?;
             return match self.pool.claim_reserved(bytes) {
                 Some(buffer) => Ok(Taken { buffer, limit, used_reserved }),
                 None => {
-                    self.return_bytes(cost, used_reserved);
-                    Err(Append::NoMemory(cost))
+                    self.return_bytes(need.bytes, used_reserved);
+                    Err(Append::NoMemory(need))
                 }
             };
         }
@@ -56,7 +57,7 @@ impl Accumulator {
             limit -= missing.min(limit - self.batch_limit);
             cost = held;
         }
-        let used_reserved = self.take_bytes(cost, memory)?;
+        let used_reserved = self.take_bytes(Need { bytes: cost, has_backlog }, memory)?;
         match self.pool.claim_chunk(cost) {
             Some(buffer) => Ok(Taken { buffer, limit, used_reserved }),
             None => {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::Accumulator;
 use super::batch::SealedBatch;
 use super::batch_ring::{Append, BatchRing, Entry, Head, Memory, SLOTS};
+use super::buffer_pool::Need;
 use crate::delivery::tags::NoTag;
 use crate::delivery::{Delivery, Span};
 use crate::ids::{ProducerIdentity, Sequence};
@@ -178,15 +179,20 @@ fn a_full_ring_and_an_empty_pool_say_so_and_lose_nothing() {
     let ring = ring(&accumulator);
     let deliveries: Vec<_> = (0..SLOTS).map(|_| append(&ring, b"x")).collect();
     assert!(matches!(ring.append(&entry(b"x", 0), Memory::Try), Append::NoSlot));
-    let reserved = accumulator.pool().available();
-    assert!(accumulator.pool().try_reserve(reserved));
+    let pool = accumulator.pool();
+    let need = Need { bytes: pool.cost(1), has_backlog: true };
+    while pool.try_take(need) {}
+    assert!(matches!(ring.append(&entry(b"x", 0), Memory::Try), Append::NoSlot));
     retire(&accumulator, &take(&ring));
-    let Append::NoMemory(cost) = ring.append(&entry(b"y", 0), Memory::Try) else {
-        // The buffer that came back is enough for one more.
-        assert_eq!(deliveries.len(), SLOTS);
-        return;
+    let Append::Done { .. } = ring.append(&entry(b"y", 0), Memory::Try) else {
+        panic!("the buffer that came back is enough for one more");
     };
-    panic!("a buffer came back, but {cost} bytes were refused");
+    retire(&accumulator, &take(&ring));
+    assert!(pool.try_take(need));
+    let Append::NoMemory(found) = ring.append(&entry(b"z", 0), Memory::Try) else {
+        panic!("there is none but what is left to others");
+    };
+    assert_eq!((found, deliveries.len()), (need, SLOTS));
 }
 
 #[test]
@@ -282,6 +288,26 @@ fn every_claim_lies_inside_its_batch() {
     hammer(1, 20_000);
 }
 
+/// What a caller lacks whose partition has batches that wait.
+const BACKLOG: Need = Need { bytes: 0, has_backlog: true };
+
+#[test]
+fn a_partition_without_a_backlog_does_not_wait_for_one_that_has_one() {
+    let accumulator = accumulator(32 << 20, 16384);
+    let rings: Vec<_> =
+        (0..200).map(|partition| accumulator.new_ring(&"t".into(), partition).unwrap()).collect();
+    let calm = Need::default();
+    for (filled, ring) in rings.iter().enumerate() {
+        let (is_far, is_calm_far) =
+            (accumulator.is_too_far_ahead(BACKLOG), accumulator.is_too_far_ahead(calm));
+        let held = accumulator.ahead_bytes();
+        assert_eq!(is_far, held > accumulator.ahead_least, "{filled} batches");
+        assert_eq!(is_calm_far, held > 2 * accumulator.ahead_least, "{filled} batches");
+        drop(append(ring, b"x"));
+    }
+    assert!(accumulator.is_too_far_ahead(calm), "there is a limit for it too");
+}
+
 /// Where a broker has stopped there is always too much ahead, and each look whether it still is
 /// costs a caller a wait.
 #[test]
@@ -300,13 +326,13 @@ fn a_shard_that_cannot_catch_up_looks_ever_more_rarely_whether_it_can() {
     let mut free_for = Vec::new();
     for _ in 0..6 {
         fill(1);
-        assert!(accumulator.is_too_far_ahead(0));
-        let ticket = accumulator.waiters.enqueue(0, u64::MAX);
+        assert!(accumulator.is_too_far_ahead(BACKLOG));
+        let ticket = accumulator.waiters.enqueue(Need::default(), u64::MAX);
         now = accumulator.serve_waiters(0, now).expect("it waits a moment");
         accumulator.serve_waiters(0, now);
         accumulator.waiters.leave(ticket, accumulator.pool());
         fill(1);
-        assert!(!accumulator.is_too_far_ahead(0), "all memory may be used");
+        assert!(!accumulator.is_too_far_ahead(BACKLOG), "all memory may be used");
         let until = accumulator.unpaced_until.load(Relaxed);
         free_for.push((until - now) / 1_000_000);
         now = until;

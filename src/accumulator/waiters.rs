@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::PoisonError;
 use std::task::{Context, Poll, Waker};
 
-use super::buffer_pool::BufferPool;
+use super::buffer_pool::{BufferPool, Need};
 use crate::park;
 use crate::sync::atomic::AtomicUsize;
 use crate::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -30,7 +30,7 @@ pub enum Waited {
 #[derive(Debug)]
 struct Waiter {
     ticket: u64,
-    need: u64,
+    need: Need,
     set_aside: u64,
     deadline: u64,
     outcome: Option<Waited>,
@@ -74,6 +74,7 @@ const LUMP_SHARE: u64 = 4;
 /// Much longer than a buffer takes to come back while the brokers answer, much shorter than anyone
 /// who ran out of memory would notice.
 const HOLD_NANOS_MAX: u64 = 500_000;
+
 /// Callers that are ahead of the shard wait for it no longer than this: then it is the brokers that
 /// are slow, and memory is there to be used.
 const PACE_NANOS_MAX: u64 = 1_000_000;
@@ -116,14 +117,14 @@ impl Waiters {
     }
 
     /// Joins the queue. The caller then wakes the shard, and polls the ticket.
-    pub fn enqueue(&self, need: u64, deadline: u64) -> u64 {
+    pub fn enqueue(&self, need: Need, deadline: u64) -> u64 {
         let mut queue = self.queue();
         let ticket = queue.next_ticket;
         queue.next_ticket += 1;
         let outcome = queue.closed.then_some(Waited::Closed);
         if outcome.is_none() {
             self.count.fetch_add(1, SeqCst);
-            self.pressing.fetch_add(usize::from(need > 0), SeqCst);
+            self.pressing.fetch_add(usize::from(need.bytes > 0), SeqCst);
         }
         let waiter = Waiter { ticket, need, set_aside: 0, deadline, outcome, waker: None };
         queue.waiting.push_back(waiter);
@@ -165,9 +166,9 @@ impl Waiters {
         drop(left);
     }
 
-    fn leave_count(&self, need: u64) {
+    fn leave_count(&self, need: Need) {
         self.count.fetch_sub(1, SeqCst);
-        self.pressing.fetch_sub(usize::from(need > 0), SeqCst);
+        self.pressing.fetch_sub(usize::from(need.bytes > 0), SeqCst);
     }
 
     /// Gives free bytes to the waiters in order, in lumps. Runs on the shard, after buffers came
@@ -186,7 +187,7 @@ impl Waiters {
 
     /// Lets those go on who wait for the shard, if it has caught up or takes too long.
     fn pace(&self, queue: &mut Queue, caught_up: bool, now: u64) -> Distributed {
-        let pacing = |waiter: &Waiter| waiter.outcome.is_none() && waiter.need == 0;
+        let pacing = |waiter: &Waiter| waiter.outcome.is_none() && waiter.need.bytes == 0;
         if !queue.waiting.iter().any(pacing) {
             queue.pacing_since = None;
             return Distributed::default();
@@ -205,15 +206,19 @@ impl Waiters {
 
     /// Serves those who wait for memory; returns until when somebody is held back.
     fn serve(&self, queue: &mut Queue, pool: &BufferPool, now: u64) -> Option<u64> {
-        let pressing = |waiter: &&mut Waiter| waiter.outcome.is_none() && waiter.need > 0;
+        let pressing = |waiter: &Waiter| waiter.outcome.is_none() && waiter.need.bytes > 0;
         let mut held = true;
         let Queue { waiting, held_since, woken, .. } = queue;
-        for waiter in waiting.iter_mut().filter(pressing) {
-            let take = (waiter.need - waiter.set_aside).min(pool.available());
+        // What is left to those without a backlog was not enough for them: then all are equal.
+        let all_equal = waiting.iter().any(|waiter| pressing(waiter) && !waiter.need.has_backlog);
+        for waiter in waiting.iter_mut().filter(|waiter| pressing(waiter)) {
+            let left = if all_equal { 0 } else { pool.left_by(waiter.need) };
+            let missing = waiter.need.bytes - waiter.set_aside;
+            let take = missing.min(pool.available().saturating_sub(left));
             if take > 0 && pool.try_reserve(take) {
                 waiter.set_aside += take;
             }
-            if waiter.set_aside < waiter.need {
+            if waiter.set_aside < waiter.need.bytes {
                 break;
             }
             // Nothing to wait for when no byte is out.
@@ -288,6 +293,10 @@ mod tests {
 
     use super::*;
 
+    fn light(bytes: u64) -> Need {
+        Need { bytes, has_backlog: false }
+    }
+
     fn poll(waiters: &Waiters, ticket: u64) -> Poll<Waited> {
         waiters.poll(ticket, &mut Context::from_waker(Waker::noop()))
     }
@@ -298,7 +307,8 @@ mod tests {
         let cost = pool.cost(1000);
         assert!(pool.try_reserve(pool.total()));
         let waiters = Waiters::default();
-        let (first, second) = (waiters.enqueue(2 * cost, 10), waiters.enqueue(cost, 10));
+        let (first, second) =
+            (waiters.enqueue(light(2 * cost), 10), waiters.enqueue(light(cost), 10));
         pool.unreserve(cost);
         let _ = waiters.distribute(&pool, true, 0);
         let _ = waiters.distribute(&pool, true, HOLD_NANOS_MAX);
@@ -311,13 +321,69 @@ mod tests {
         assert!(poll(&waiters, second).is_pending());
     }
 
+    fn backlog(bytes: u64) -> Need {
+        Need { bytes, has_backlog: true }
+    }
+
+    #[test]
+    fn the_last_bytes_are_left_to_partitions_without_a_backlog() {
+        let pool = BufferPool::new(1 << 20, 1000).unwrap();
+        let cost = pool.cost(1000);
+        let left = pool.left_by(backlog(cost));
+        assert!(left >= 16 * cost, "a share of the buffers: {left}");
+        while pool.try_take(backlog(cost)) {}
+        assert_eq!(pool.available(), left);
+        let waiters = Waiters::default();
+        let flooding = waiters.enqueue(backlog(cost), 10);
+        let _ = waiters.distribute(&pool, true, 0);
+        let _ = waiters.distribute(&pool, true, HOLD_NANOS_MAX);
+        assert!(poll(&waiters, flooding).is_pending());
+        assert!(pool.try_take(light(cost)), "at once, although somebody waits");
+        pool.unreserve(2 * cost);
+        let _ = waiters.distribute(&pool, true, 2 * HOLD_NANOS_MAX);
+        let _ = waiters.distribute(&pool, true, 3 * HOLD_NANOS_MAX);
+        assert_eq!(poll(&waiters, flooding), Poll::Ready(Waited::Granted));
+        assert_eq!(pool.available(), left);
+    }
+
+    #[test]
+    fn buf_3_where_the_last_bytes_were_not_enough_the_longest_waiter_is_first_again() {
+        let pool = BufferPool::new(1 << 20, 1000).unwrap();
+        let cost = pool.cost(1000);
+        assert!(pool.try_reserve(pool.total()));
+        let waiters = Waiters::default();
+        let (first, second) =
+            (waiters.enqueue(backlog(cost), 10), waiters.enqueue(light(cost), 10));
+        pool.unreserve(cost);
+        let _ = waiters.distribute(&pool, true, 0);
+        let _ = waiters.distribute(&pool, true, HOLD_NANOS_MAX);
+        assert_eq!(poll(&waiters, first), Poll::Ready(Waited::Granted));
+        assert!(poll(&waiters, second).is_pending());
+    }
+
+    #[test]
+    fn buf_5_what_needs_all_of_the_memory_leaves_nothing() {
+        let pool = BufferPool::new(1 << 20, 1000).unwrap();
+        let (all, waiters) = (pool.total(), Waiters::default());
+        for need in [all, all - 1] {
+            assert!(pool.left_by(backlog(need)) <= 1);
+            let ticket = waiters.enqueue(backlog(need), 10);
+            let _ = waiters.distribute(&pool, true, 0);
+            assert_eq!(poll(&waiters, ticket), Poll::Ready(Waited::Granted));
+            pool.unreserve(need);
+        }
+        let few = BufferPool::new(1 << 14, 1000).unwrap();
+        assert_eq!(few.left_by(backlog(1)), 0, "every one of a few buffers counts");
+    }
+
     #[test]
     fn buf_4_a_waiter_that_times_out_or_leaves_gives_its_bytes_back() {
         let pool = BufferPool::new(1 << 16, 1000).unwrap();
         let cost = pool.cost(1000);
         assert!(pool.try_reserve(pool.total()));
         let waiters = Waiters::default();
-        let (first, second) = (waiters.enqueue(3 * cost, 10), waiters.enqueue(2 * cost, 20));
+        let (first, second) =
+            (waiters.enqueue(light(3 * cost), 10), waiters.enqueue(light(2 * cost), 20));
         pool.unreserve(cost);
         let _ = waiters.distribute(&pool, true, 0);
         let _ = waiters.distribute(&pool, true, HOLD_NANOS_MAX);
@@ -336,14 +402,14 @@ mod tests {
         impl Wake for Again {
             fn wake(self: Arc<Self>) {
                 self.0.leave(self.2, &self.1);
-                let ticket = self.0.enqueue(1, 20);
+                let ticket = self.0.enqueue(light(1), 20);
                 assert!(poll(&self.0, ticket).is_pending());
             }
         }
         let pool = BufferPool::new(1 << 16, 1000).unwrap();
         assert!(pool.try_reserve(pool.total()));
         let waiters = Arc::new(Waiters::default());
-        let ticket = waiters.enqueue(pool.cost(1000), 10);
+        let ticket = waiters.enqueue(light(pool.cost(1000)), 10);
         let again = Again(Arc::clone(&waiters), Arc::clone(&pool), ticket);
         let waker = Waker::from(Arc::new(again));
         assert!(waiters.poll(ticket, &mut Context::from_waker(&waker)).is_pending());
@@ -359,9 +425,9 @@ mod tests {
         let pool = BufferPool::new(1 << 16, 1000).unwrap();
         assert!(pool.try_reserve(pool.total()));
         let waiters = Waiters::default();
-        let early = waiters.enqueue(100, 10);
+        let early = waiters.enqueue(light(100), 10);
         waiters.close(&pool);
-        let late = waiters.enqueue(100, 10);
+        let late = waiters.enqueue(light(100), 10);
         assert_eq!(poll(&waiters, early), Poll::Ready(Waited::Closed));
         assert_eq!(poll(&waiters, late), Poll::Ready(Waited::Closed));
         pool.unreserve(pool.total());

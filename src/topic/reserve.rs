@@ -9,6 +9,7 @@ use std::ops::{Deref, DerefMut};
 
 use super::{Blocked, Topic, entry_of};
 use crate::accumulator::batch_ring::{Append, Held, Hold, Memory, Vacant};
+use crate::accumulator::buffer_pool::Need;
 use crate::clock;
 use crate::delivery::Delivery;
 use crate::error::{SendError, TrySendError};
@@ -128,10 +129,8 @@ impl Topic {
                 Ok(Some(delivery))
             }
             Append::Full => Ok(None),
-            Append::NoMemory(cost) => {
-                Err(Blocked::Memory { shard: self.shard_of(partition), cost })
-            }
-            Append::NoSlot => Err(Blocked::Memory { shard: self.shard_of(partition), cost: 0 }),
+            Append::NoMemory(need) => Err(self.blocked(partition, need)),
+            Append::NoSlot => Err(self.blocked(partition, Need::default())),
             Append::Closed => Err(self.closed()),
         }
     }

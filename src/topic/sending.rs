@@ -23,7 +23,7 @@ enum Wait<'a> {
     Metadata(MetadataWait<'a>),
     Memory {
         shard: usize,
-        cost: u64,
+        bytes: u64,
         ticket: u64,
         since: Instant,
     },
@@ -65,11 +65,11 @@ impl<'a> Sending<'a> {
             Blocked::Metadata { partition } => {
                 Wait::Metadata(MetadataWait::new(topic, partition, started, deadline))
             }
-            Blocked::Memory { shard, cost } => {
+            Blocked::Memory { shard, need } => {
                 let accumulator = &topic.producer.shards[shard].accumulator;
-                let ticket = accumulator.waiters.enqueue(cost, clock::to_nanos(deadline));
+                let ticket = accumulator.waiters.enqueue(need, clock::to_nanos(deadline));
                 accumulator.nudge();
-                Wait::Memory { shard, cost, ticket, since: clock::now() }
+                Wait::Memory { shard, bytes: need.bytes, ticket, since: clock::now() }
             }
             Blocked::Intercepted => unreachable!("handled where the record is appended"),
         };
@@ -88,15 +88,15 @@ impl<'a> Sending<'a> {
                 Reserved::default()
             }
             Wait::Intercepted(_) => unreachable!("polled where the record is appended"),
-            Wait::Memory { shard, cost, ticket, since } => {
+            Wait::Memory { shard, bytes, ticket, since } => {
                 self.topic.own_process()?;
                 let shared = &self.topic.producer.shards[*shard];
                 let outcome = std::task::ready!(shared.accumulator.waiters.poll(*ticket, context));
-                if *cost > 0 {
+                if *bytes > 0 {
                     let in_vain = outcome == Waited::TimedOut;
                     shared.meters.calls.waited_for_memory(clock::now() - *since, in_vain);
                 }
-                let reserved = Reserved { shard: *shard, bytes: *cost, paced: false };
+                let reserved = Reserved { shard: *shard, bytes: *bytes, paced: false };
                 self.wait = Wait::No;
                 match outcome {
                     Waited::Granted => reserved,

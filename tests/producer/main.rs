@@ -91,6 +91,7 @@ on_every_driver! {
     misrouted::rbt_4_a_cluster_that_took_over_the_address_gets_the_records_and_not_by_mistake,
     memory::buf_3_the_longest_waiter_collects_and_later_ones_get_nothing_meanwhile,
     memory::buf_4_a_wait_that_ends_in_vain_gives_everything_back,
+    memory::a_topic_that_floods_the_memory_leaves_some_to_the_others,
     memory::buf_4_a_send_that_is_dropped_while_it_waits_leaves_nothing_behind,
     memory::buf_6_a_wait_for_memory_ends_all_lingering,
     memory::buf_8_closing_ends_every_wait_for_memory,

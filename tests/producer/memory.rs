@@ -198,3 +198,32 @@ pub(crate) fn many_threads_share_three_buffers(driver: DriverChoice) {
     until("the memory", || metrics().buffer_available_bytes == metrics().buffer_total_bytes);
     assert_eq!(broker.state(|state| state.stored("t")), 1000);
 }
+
+pub(crate) fn a_topic_that_floods_the_memory_leaves_some_to_the_others(driver: DriverChoice) {
+    let broker = FakeBroker::start(&[("flood", 1), ("calm", 1)]);
+    let producer = builder(&broker, driver).batch_bytes(1024).buffer_memory(64 * BUFFER);
+    let producer = producer.max_block(millis(200)).build().unwrap();
+    run("warm_up", producer.warm_up(&["flood", "calm"])).unwrap();
+    let gate = Gate::default();
+    broker.script({
+        let gate = gate.clone();
+        move |seen| if seen.api == ApiKey::Produce { Turn::Hold(gate.clone()) } else { Turn::Serve }
+    });
+    let (flood, calm) = (producer.topic("flood"), producer.topic("calm"));
+    let mut deliveries = Vec::new();
+    // A ring that is full for a moment is no end; the memory's is.
+    while producer.metrics().buffer_available_bytes > 2 * BUFFER {
+        deliveries.extend(flood.try_send(Record::new().value(&ALONE)).ok());
+    }
+    let refused = flood.try_send(Record::new().value(&ALONE)).unwrap_err();
+    assert_eq!(refused, TrySendError::Memory);
+    let waited = flood.blocking_send(Record::new().value(&ALONE)).unwrap_err();
+    assert!(matches!(waited, SendError::MemoryExhausted { .. }), "{waited:?}");
+    let calm_one = calm.try_send(Record::new().value(&ALONE)).expect("two buffers are left");
+    gate.open();
+    let count = deliveries.len() as i64;
+    assert_eq!(offsets(deliveries), (0..count).collect::<Vec<_>>());
+    assert_eq!(offsets(vec![calm_one]), [0]);
+    let metrics = || producer.metrics();
+    until("the memory", || metrics().buffer_available_bytes == metrics().buffer_total_bytes);
+}

@@ -5,9 +5,11 @@
 //! was meant to be sent. Another one sends pieces of this project's sources of 1 KiB, as fast as the
 //! producer takes them, in its turns: compressed in one kind of turn, and plain at the speed that
 //! the compressor reached in the other, so that what differs is the compressing alone.
-//! `alone` in the place of the plain ones: nothing else is sent in those turns.
+//! `alone` in the place of the plain ones: nothing else is sent in those turns. `elsewhere`: another
+//! producer compresses in those turns, at full speed too, so that the machine has as much to do and
+//! what differs is that a shard, its memory and its connection are shared.
 //!
-//! `tools/beside-zstd [RATE [ROUNDS [SECONDS [alone]]]]`: measured records a second, rounds, seconds
+//! `tools/beside-zstd [RATE [ROUNDS [SECONDS [alone|elsewhere]]]]`: measured records a second, rounds, seconds
 //! of each state in a round; the default is 1000, 10, 2.
 #![forbid(unsafe_code)]
 
@@ -34,16 +36,25 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy)]
 enum Beside {
     Compressing,
+    /// The same by another producer.
+    Elsewhere,
     /// Plain, so many pieces a second.
     Plain(f64),
+}
+
+struct Topics {
+    measured: Topic,
+    compressed: Topic,
+    /// The same of the other producer.
+    elsewhere: Topic,
+    plain: Topic,
 }
 
 struct Rig {
     _sink: SinkHandle,
     producer: Producer,
-    measured: Topic,
-    compressed: Topic,
-    plain: Topic,
+    other: Producer,
+    topics: Topics,
     text: Vec<u8>,
     pause: Duration,
     records: u32,
@@ -52,20 +63,19 @@ struct Rig {
 impl Rig {
     fn new(rate: u32, seconds: u32) -> Result<Self, Box<dyn Error>> {
         let sink = Sink::start(&SinkOptions::default())?;
-        let producer = Producer::builder()
-            .bootstrap_servers(sink.address().to_string())
-            .linger(Duration::ZERO)
-            .property("kuring.shards", "1")?
-            .build()?;
+        let (producer, other) = (producer_to(&sink)?, producer_to(&sink)?);
         producer.blocking_warm_up(&["measured", "compressed", "plain"])?;
+        other.blocking_warm_up(&["compressed"])?;
         let zstd = TopicOptions::new().compression(Compression::ZSTD);
         let compressed = producer.topic_with("compressed", &zstd)?;
+        let elsewhere = other.topic_with("compressed", &zstd)?;
         let (measured, plain) = (producer.topic("measured"), producer.topic("plain"));
         let mut text = Vec::new();
         read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../src"), &mut text)?;
         let pause = Duration::from_secs(1) / rate;
         let records = rate * seconds;
-        Ok(Self { _sink: sink, producer, measured, compressed, plain, text, pause, records })
+        let topics = Topics { measured, compressed, elsewhere, plain };
+        Ok(Self { _sink: sink, producer, other, topics, text, pause, records })
     }
 
     /// The latencies in nanoseconds, and how many pieces a second went beside.
@@ -74,11 +84,12 @@ impl Rig {
         let (latencies, pieces) = thread::scope(|scope| {
             let other = scope.spawn(|| beside.map_or(0.0, |beside| self.flood(beside, &over)));
             let sent = paced::send(self.records, self.pause, |_| {
-                Ok(self.measured.blocking_send(Record::new().value(&VALUE))?)
+                Ok(self.topics.measured.blocking_send(Record::new().value(&VALUE))?)
             });
             over.store(true, Relaxed);
             let pieces = other.join().expect("the other thread ends");
             self.producer.blocking_flush();
+            self.other.blocking_flush();
             sent.and_then(paced::latencies).map(|latencies| (latencies, pieces))
         })?;
         Ok((latencies, pieces))
@@ -86,7 +97,11 @@ impl Rig {
 
     /// Sends pieces until it is over; returns how many a second.
     fn flood(&self, beside: Beside, over: &AtomicBool) -> f64 {
-        let topic = if let Beside::Compressing = beside { &self.compressed } else { &self.plain };
+        let topic = match beside {
+            Beside::Compressing => &self.topics.compressed,
+            Beside::Elsewhere => &self.topics.elsewhere,
+            Beside::Plain(_) => &self.topics.plain,
+        };
         let start = now();
         let mut sent = 0_u32;
         for piece in self.text.chunks_exact(PIECE).cycle() {
@@ -103,6 +118,15 @@ impl Rig {
     }
 }
 
+/// A producer with one shard that sends at once.
+fn producer_to(sink: &SinkHandle) -> Result<Producer, Box<dyn Error>> {
+    Ok(Producer::builder()
+        .bootstrap_servers(sink.address().to_string())
+        .linger(Duration::ZERO)
+        .property("kuring.shards", "1")?
+        .build()?)
+}
+
 /// All sources below a folder.
 fn read(folder: &Path, text: &mut Vec<u8>) -> Result<(), Box<dyn Error>> {
     for entry in fs::read_dir(folder)? {
@@ -117,16 +141,26 @@ fn read(folder: &Path, text: &mut Vec<u8>) -> Result<(), Box<dyn Error>> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let alone = std::env::args().any(|argument| argument == "alone");
+    let with = |word: &str| std::env::args().any(|argument| argument == word);
     let numbers = paced::numbers()?;
     let number = |index: usize, default| numbers.get(index).copied().unwrap_or(default).max(1);
     let rig = Rig::new(number(0, 1000), number(2, 2))?;
     // Everything has been used once by then.
+    rig.measure(Some(Beside::Elsewhere))?;
     let (_, mut pieces) = rig.measure(Some(Beside::Compressing))?;
-    let first = if alone { "nothing beside" } else { "as many plain pieces beside" };
+    let first = match () {
+        () if with("alone") => "nothing beside",
+        () if with("elsewhere") => "zstd in another producer",
+        () => "as many plain pieces beside",
+    };
     let mut turns = Turns::new([first, "zstd at full speed beside"])?;
     for _ in 0..number(1, 10) {
-        let (calm, _) = rig.measure((!alone).then_some(Beside::Plain(pieces)))?;
+        let calm = match () {
+            () if with("alone") => None,
+            () if with("elsewhere") => Some(Beside::Elsewhere),
+            () => Some(Beside::Plain(pieces)),
+        };
+        let (calm, _) = rig.measure(calm)?;
         let (busy, found) = rig.measure(Some(Beside::Compressing))?;
         pieces = found;
         turns.add(&[calm, busy])?;
@@ -134,5 +168,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     turns.print();
     println!("{pieces:.0} pieces of 1 KiB a second compressed in the last turn");
     rig.producer.close(PATIENCE);
+    rig.other.close(PATIENCE);
     Ok(())
 }

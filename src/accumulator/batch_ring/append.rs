@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::super::batch::{Batch, Claim};
+use super::super::buffer_pool::Need;
 use super::entry::{Any, Encoding, Late, Plain};
 use super::open::Opened;
 use super::{
@@ -44,8 +45,8 @@ pub enum Append {
     },
     /// A new batch is needed, and the caller allowed none.
     Full,
-    /// A new batch needs this many bytes, which are not free.
-    NoMemory(u64),
+    /// A new batch needs bytes that are not free.
+    NoMemory(Need),
     /// The shard has to catch up first: the ring is full, or the caller is too far ahead.
     NoSlot,
     /// The producer is closed.

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::super::batch::{Claim, Opening};
-use super::super::buffer_pool::BufferIndex;
+use super::super::buffer_pool::{BufferIndex, Need};
 use super::super::{BATCH_BYTES_MAX, Taken};
 use super::{
     Append, BatchRing, CLOSED, Entry, GENERATION_MASK, Memory, SEALED, SLOTS, batch_of,
@@ -83,12 +83,13 @@ impl BatchRing {
             self.move_on(word, self.accumulator.batches[index as usize].opening.load(Relaxed));
             return Err(Opened::Again);
         }
-        let taken = self.accumulator.take_buffer(bytes, &self.packing, memory);
+        let has_backlog = self.has_backlog();
+        let taken = self.accumulator.take_buffer(bytes, &self.packing, memory, has_backlog);
         let Taken { buffer, limit, used_reserved } = taken.map_err(Opened::Mine)?;
         let Some(cell) = CellIndex::claim(&self.topic, self.partition) else {
-            let cost = self.accumulator.pool.charge_of(buffer);
+            let bytes = self.accumulator.pool.charge_of(buffer);
             self.accumulator.put_back(buffer, used_reserved);
-            return Err(Opened::Mine(Append::NoMemory(cost)));
+            return Err(Opened::Mine(Append::NoMemory(Need { bytes, has_backlog })));
         };
         tag.reserve(|| cell, 0);
         let opening = self.prepare(buffer, limit, cell, generation, bytes, timestamp);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use loom::sync::Notify;
 
 use super::{BUFFER_BYTES, TURN_NANOS};
-use crate::accumulator::buffer_pool::{BufferIndex, BufferPool};
+use crate::accumulator::buffer_pool::{BufferIndex, BufferPool, Need};
 use crate::accumulator::waiters::{Waited, Waiters};
 use crate::park::block_on;
 use crate::sync::atomic::AtomicBool;
@@ -15,6 +15,7 @@ use crate::sync::atomic::Ordering::{Acquire, Release};
 use crate::sync::{Mutex, explore, thread};
 
 const COST: u64 = BUFFER_BYTES as u64;
+const NEED: Need = Need { bytes: COST, has_backlog: false };
 
 fn pool(buffers: usize) -> Arc<BufferPool> {
     let pool = BufferPool::new(COST * buffers as u64, 1).unwrap();
@@ -103,7 +104,7 @@ impl Callers {
 
     /// What `topic.rs` does: waits, uses the memory and gives it back.
     fn call(&self) -> Waited {
-        let ticket = self.waiters.enqueue(COST, 10);
+        let ticket = self.waiters.enqueue(NEED, 10);
         self.wakes.notify();
         self.wait(ticket)
     }
@@ -147,7 +148,7 @@ fn buf_3_callers_are_served_in_the_order_in_which_they_came() {
     explore(|| {
         let callers = Callers::new(1);
         let threads = [(); 2].map(|()| {
-            let ticket = callers.waiters.enqueue(COST, 10);
+            let ticket = callers.waiters.enqueue(NEED, 10);
             let callers = Arc::clone(&callers);
             thread::spawn(move || callers.wait(ticket))
         });
@@ -187,7 +188,7 @@ fn buf_4_a_caller_that_leaves_while_it_is_served_gives_its_bytes_back() {
         let other = {
             let callers = Arc::clone(&callers);
             thread::spawn(move || {
-                let ticket = callers.waiters.enqueue(COST, 10);
+                let ticket = callers.waiters.enqueue(NEED, 10);
                 callers.waiters.leave(ticket, &callers.pool);
             })
         };

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::{Shard, TURN_NANOS, append, send};
 use crate::accumulator::batch_ring::{Append, Head, Memory};
+use crate::accumulator::buffer_pool::Need;
 use crate::accumulator::tests::entry;
 use crate::accumulator::waiters::Waited;
 use crate::sync::{explore, thread};
@@ -204,7 +205,8 @@ fn buf_3_memory_of_a_batch_that_was_never_opened_wakes_who_waits_for_it() {
         ring.close();
         let accumulator = Arc::clone(&shard.accumulator);
         let cost = accumulator.pool().cost(1);
-        let ticket = accumulator.waiters.enqueue(cost, u64::MAX);
+        let ticket =
+            accumulator.waiters.enqueue(Need { bytes: cost, has_backlog: false }, u64::MAX);
         let mut context = Context::from_waker(Waker::noop());
         let mut now = 0;
         loop {

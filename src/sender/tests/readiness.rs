@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::rig::{Rig, config, ms};
+use crate::accumulator::buffer_pool::Need;
 use crate::clock;
 use crate::protocol::api::ApiKey;
 use crate::protocol::error_code::ErrorCode;
@@ -111,7 +112,7 @@ fn rdy_4_nothing_lingers_while_somebody_waits_for_memory() {
     rig.append("t-0", "a");
     rig.run();
     assert!(rig.pending().is_empty());
-    let need = rig.accumulator.pool().total();
+    let need = Need { bytes: rig.accumulator.pool().total(), has_backlog: true };
     let ticket = rig.accumulator.waiters.enqueue(need, u64::MAX);
     rig.run();
     rig.accept_next();
