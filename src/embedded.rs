@@ -70,15 +70,18 @@ use crate::config::{ConfigBuilder, ConfigError, Settings};
 use crate::delivery::completion::{Completion, Deliveries};
 use crate::driver::probe::AnyDriver;
 use crate::error::SendError;
+use crate::ids::ClientInstanceId;
 use crate::metrics::Metrics;
 use crate::park;
 use crate::producer::{
-    DROP_PATIENCE, Inner, Producer, Purge, StartError, Summary, resolve_bootstrap,
+    ClientInstanceIdError, DROP_PATIENCE, Inner, Producer, Purge, StartError, Summary,
+    resolve_bootstrap,
 };
 use crate::shard::{self, Finished, Look, Step, Turn};
 use crate::sync::atomic::AtomicBool;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use crate::sync::{Mutex, MutexGuard};
+use crate::telemetry::ApplicationMetric;
 use crate::topic::TopicOptions;
 
 /// What a [`turn`](Embedded::turn) leaves to do.
@@ -465,6 +468,44 @@ impl Embedded {
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         self.core.producer.metrics()
+    }
+
+    /// As [`Producer::client_instance_id`]. Something else has to run the turns.
+    ///
+    /// # Errors
+    /// As [`Producer::client_instance_id`].
+    pub async fn client_instance_id(
+        &self,
+        timeout: Duration,
+    ) -> Result<ClientInstanceId, ClientInstanceIdError> {
+        self.core.producer.client_instance_id(timeout).await
+    }
+
+    /// [`client_instance_id`](Self::client_instance_id), with turns on this thread until it is
+    /// there.
+    ///
+    /// # Errors
+    /// As [`Producer::client_instance_id`].
+    pub fn blocking_client_instance_id(
+        &self,
+        timeout: Duration,
+    ) -> Result<ClientInstanceId, ClientInstanceIdError> {
+        self.block_on(self.client_instance_id(timeout))
+    }
+
+    /// As [`Producer::register_metric_for_subscription`]. The closure runs in the turns.
+    pub fn register_metric_for_subscription(&self, metric: ApplicationMetric) {
+        self.core.producer.register_metric_for_subscription(metric);
+    }
+
+    /// As [`Producer::unregister_metric_from_subscription`].
+    pub fn unregister_metric_from_subscription(
+        &self,
+        group: &str,
+        name: &str,
+        attributes: &[(&str, &str)],
+    ) {
+        self.core.producer.unregister_metric_from_subscription(group, name, attributes);
     }
 
     /// Closes, with turns on this thread until it is done: refuses new records, sends what was

@@ -22,13 +22,29 @@ impl fmt::Debug for TopicId {
     }
 }
 
-/// A client's id in the telemetry of a cluster (KIP-714). All zero means "not given yet".
+/// A client's id in the telemetry of a cluster (KIP-714): 16 bytes. Displayed as Kafka writes a
+/// `Uuid`, in 22 letters: the alphabet of URLs in RFC 4648 section 5, without padding. All zero
+/// means "not given yet".
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct ClientInstanceId(pub [u8; 16]);
 
 impl ClientInstanceId {
     /// The id of a client that has not been given one.
     pub const ZERO: Self = Self([0; 16]);
+}
+
+/// The digits of base64 as URLs have them.
+const BASE64_URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+impl fmt::Display for ClientInstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bits = u128::from_be_bytes(self.0);
+        let mut text = String::with_capacity(22);
+        // 21 digits of six bits; the last two bits lead the 22nd.
+        let digits = (0..21).map(|at| bits >> (122 - 6 * at)).chain([bits << 4]);
+        text.extend(digits.map(|digit| char::from(BASE64_URL[(digit & 63) as usize])));
+        f.pad(&text)
+    }
 }
 
 impl fmt::Debug for ClientInstanceId {
@@ -93,6 +109,15 @@ impl Sequence {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tel_1_an_instance_id_is_written_as_kafka_writes_a_uuid() {
+        let text = |bytes| ClientInstanceId(bytes).to_string();
+        assert_eq!(text([0; 16]), "AAAAAAAAAAAAAAAAAAAAAA");
+        assert_eq!(text([0xff; 16]), "_____________________w");
+        assert_eq!(text(*b"kuring-tests-001"), "a3VyaW5nLXRlc3RzLTAwMQ");
+        assert_eq!(format!("{:>24}", ClientInstanceId::ZERO), "  AAAAAAAAAAAAAAAAAAAAAA");
+    }
 
     #[test]
     fn rbf_11_sequences_wrap_to_zero_and_never_go_negative() {

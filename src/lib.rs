@@ -43,7 +43,8 @@
 //! Where records without a partition go is [`PartitionerClass`]'s to say, or a [`Partitioner`]'s.
 //! Batches are compressed by [`Compression`], or a topic's own ([`Producer::topic_with`]).
 //! [`Producer::metrics`] tells what was done, and how fast; a [`StatsReporter`] tells it as
-//! librdkafka does.
+//! librdkafka does. A cluster that asks for metrics is pushed them, with those of the application
+//! that were [registered](Producer::register_metric_for_subscription).
 //!
 //! Tests of a service need no Kafka: the feature `testing` has a cluster of brokers in the process
 //! itself, which keeps records, can be told to fail, and lists what arrived (`kuring::testing`).
@@ -90,7 +91,8 @@
 //! - *Compressors*, `kuring-pack-<n>`, one per shard that has met a batch to be compressed: the
 //!   codecs, so that no connection waits for them. Not pinned.
 //! - *The meter*, `kuring-telemetry`: puts together what a cluster that asks for metrics is pushed,
-//!   for the moment that this takes. Not pinned.
+//!   for the moment that this takes, and runs the closures of the application's metrics. Not
+//!   pinned.
 //! - *The resolver*: host names, away from the shards, since the system's resolver blocks.
 //!
 //! An [`Embedded`] producer has one shard and no thread for it: the caller's does both.
@@ -237,15 +239,16 @@ pub use delivery::completion::{Completion, Deliveries};
 pub use driver::probe::OpenError;
 pub use embedded::{Embedded, Progress};
 pub use error::{SendError, TrySendError};
-pub use ids::BrokerId;
+pub use ids::{BrokerId, ClientInstanceId};
 pub use interceptor::{Interceptor, OnSendError, Outgoing};
 pub use metadata::PartitionDescription;
 pub use metrics::Metrics;
 pub use partitioner::{Partitioner, PartitionerClass, Unplaced};
-pub use producer::{Producer, Purge, StartError, Summary};
+pub use producer::{ClientInstanceIdError, Producer, Purge, StartError, Summary};
 pub use protocol::error_code::ErrorCode;
 pub use record::{Acknowledged, Header, HeaderList, Record, RecordMetadata};
 pub use statistics::StatsReporter;
+pub use telemetry::ApplicationMetric;
 pub use topic::{Reservation, Sending, SendingWith, Submitting, Topic, TopicOptions};
 pub use typed::{TypedRecord, TypedSendError, TypedTopic};
 

@@ -3,6 +3,7 @@
 
 mod ending;
 mod purge;
+mod telemetry;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -30,11 +31,13 @@ use crate::metrics::Metrics;
 use crate::park;
 use crate::record::Record;
 use crate::shard::{self, Broken, Command, Finished, ShardError, Shared, Start, Ticket};
+use crate::telemetry::ApplicationMetrics;
 use crate::topic::{self, Topic, TopicOptions};
 
 pub(crate) use ending::Stop;
 use ending::Stops;
 pub use purge::Purge;
+pub use telemetry::ClientInstanceIdError;
 
 /// How long dropping the last handle waits for what was not sent.
 pub(crate) const DROP_PATIENCE: Duration = Duration::from_secs(5);
@@ -143,6 +146,7 @@ pub(crate) struct Inner {
     pub(crate) closed: AtomicBool,
     pub(crate) completions: Arc<Completions>,
     pub(crate) callbacks: Arc<Callbacks>,
+    application: Arc<ApplicationMetrics>,
     topics: RwLock<HashMap<Arc<str>, Arc<topic::Shared>>>,
     stops: Stops,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -509,6 +513,7 @@ impl Inner {
         let shards = make_shards(&settings, placement.len())?;
         let cluster = Arc::<Cluster>::default();
         let completions = Completions::new(shards.len());
+        let application = Arc::<ApplicationMetrics>::default();
         let mut bootstrap = Some(bootstrap);
         let start = |(number, (cpu, seed))| Start {
             number,
@@ -520,6 +525,7 @@ impl Inner {
             shards: Arc::clone(&shards),
             completions: Arc::clone(&completions),
             caller: Caller::new(Arc::clone(&callbacks), handler.clone()),
+            application: Arc::clone(&application),
         };
         let starts = placement.into_iter().enumerate().map(start).collect();
         let batch_bytes_max = shards[0].accumulator.pool().batch_bytes_max();
@@ -537,6 +543,7 @@ impl Inner {
             closed: AtomicBool::new(false),
             completions,
             callbacks,
+            application,
             topics: RwLock::default(),
             stops: Stops::default(),
             threads: Mutex::default(),

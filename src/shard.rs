@@ -39,6 +39,7 @@ use crate::sender::{Action, PurgeOrder, Sender, SenderOptions, Verdict};
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use crate::sync::atomic::{AtomicBool, AtomicUsize};
 use crate::sync::{Mutex, MutexGuard};
+use crate::telemetry::ApplicationMetrics;
 
 pub(crate) mod compressor;
 mod measure;
@@ -237,6 +238,8 @@ pub(crate) struct Start {
     pub(crate) completions: Arc<Completions>,
     /// Whom verdicts call.
     pub(crate) caller: Caller,
+    /// What the application has pushed beside the producer's metrics.
+    pub(crate) application: Arc<ApplicationMetrics>,
 }
 
 /// Why a shard did not start.
@@ -401,6 +404,7 @@ impl<D: Driver> Turn<D> {
             settings: Arc::clone(&settings),
             shards: Arc::clone(&start.shards),
             driver: driver.name(),
+            application: start.application,
             reporter: Arc::default(),
         };
         let options = SenderOptions {
@@ -474,6 +478,10 @@ impl<D: Driver> Turn<D> {
             }));
         }
         self.sender.publish_verdicts();
+        if self.number == 0 {
+            // Nothing is pushed any more; what the closures hold is free when a close returns.
+            self.meter.application.end();
+        }
         let left = self.shared.end();
         self.completions.leave();
         left.into_iter().chain(self.commands.drain(..)).for_each(finish);

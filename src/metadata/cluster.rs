@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::task::Waker;
 
 use arc_swap::ArcSwap;
 
 use super::snapshot::{BrokerNode, LeaderHint, Merged, Snapshot};
+use crate::ids::ClientInstanceId;
 use crate::park;
 use crate::partitioner::murmur2;
 use crate::protocol::error_code::ErrorCode;
@@ -142,6 +143,8 @@ pub struct Cluster {
     /// Somebody saw that the metadata is wrong: a full request is due (MD-2).
     stale: AtomicBool,
     closed: AtomicBool,
+    /// What the cluster calls this producer in its telemetry, once it has said so (TEL-1).
+    instance: OnceLock<ClientInstanceId>,
     /// No bootstrap server has an address, and nobody looks for one any more.
     unresolved: AtomicBool,
 }
@@ -355,6 +358,19 @@ impl Cluster {
         };
         expired.into_iter().for_each(park::wake);
         next
+    }
+
+    /// The cluster has given the producer this id, for life (TEL-1): who waits for it is woken.
+    /// Shard 0 only.
+    pub fn set_instance(&self, instance: ClientInstanceId) {
+        if self.instance.set(instance).is_ok() {
+            self.wake_all();
+        }
+    }
+
+    /// The producer's id in the telemetry of the cluster, if it was given one.
+    pub fn instance(&self) -> Option<ClientInstanceId> {
+        self.instance.get().copied()
     }
 
     /// The producer is closed: waiting calls end.

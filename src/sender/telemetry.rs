@@ -272,8 +272,9 @@ impl Sender {
 
     fn subscribe(&mut self, answer: TelemetrySubscriptions, now: Instant) {
         let task = &mut self.telemetry;
-        if task.instance == ClientInstanceId::ZERO {
+        if task.instance == ClientInstanceId::ZERO && answer.instance != ClientInstanceId::ZERO {
             task.instance = answer.instance;
+            self.cluster.set_instance(answer.instance);
         }
         let subscription = answer.subscription;
         task.interval = match u64::try_from(subscription.push_interval_ms) {

@@ -2,7 +2,8 @@
 //!
 //! Thread:   `kuring-telemetry`, for the time that a push of telemetry takes to make; an embedded
 //!           shard, which has no other thread, measures in its turn.
-//! Never:    makes a shard wait: what was made comes back as a command.
+//! Never:    makes a shard wait: what was made comes back as a command; has the application's
+//!           metrics wait (ACK-7): their closures run as wakers on a sender thread do.
 //!
 //! With thousands of topics the metrics are a megabyte to encode and to compress: milliseconds, in
 //! which a shard would serve none of its connections (TEL-8).
@@ -20,7 +21,7 @@ use crate::metrics::Metrics;
 use crate::park;
 use crate::protocol::get_telemetry_subscriptions::Subscription;
 use crate::sender::telemetry::{MeasureError, Payload};
-use crate::telemetry::Reporter;
+use crate::telemetry::{ApplicationMetrics, Reporter};
 
 /// What all shards have counted. In a fork's child the lock of a shard may be held by a thread that
 /// is not there: then `is_copy` is true, and nothing but settings is read.
@@ -48,6 +49,7 @@ pub(super) struct Meter {
     pub(super) settings: Arc<Settings>,
     pub(super) shards: Arc<[Arc<Shared>]>,
     pub(super) driver: &'static str,
+    pub(super) application: Arc<ApplicationMetrics>,
     /// Made with the first push.
     pub(super) reporter: Arc<Mutex<Option<Reporter>>>,
 }
@@ -83,12 +85,16 @@ impl Meter {
 
     /// At once.
     pub(super) fn measure(&self, subscription: &Subscription) -> Result<Payload, MeasureError> {
-        catch_unwind(AssertUnwindSafe(|| {
+        let measure = || {
             let metrics = metrics_of(&self.shards, &self.settings.client_id, self.driver, false);
+            // Let go of after the lock: the last one to hold a metric drops what is the user's.
+            let registered = self.application.all();
             let mut reporter = self.reporter.lock().unwrap_or_else(PoisonError::into_inner);
             let reporter = reporter.get_or_insert_with(|| Reporter::new(&self.settings));
-            reporter.measure(&metrics, subscription, clock::wall_ms())
-        }))
-        .unwrap_or(Err(MeasureError::Panicked))
+            reporter.measure(&metrics, &registered, subscription, clock::wall_ms())
+        };
+        let owner = super::owner(&self.shards);
+        catch_unwind(AssertUnwindSafe(|| park::as_sender_of(owner, measure)))
+            .unwrap_or(Err(MeasureError::Panicked))
     }
 }

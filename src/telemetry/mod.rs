@@ -1,16 +1,20 @@
-//! What a push of client telemetry carries: the producer's metrics, selected, encoded, compressed.
+//! What a push of client telemetry carries: the producer's metrics and the application's, selected,
+//! encoded, compressed.
 //!
 //! Owns:     what the counters were at the last push, where a cluster wants what was added since.
 //! Thread:   whoever measures; not the shard's, unless the shard is embedded.
 //! Bounds:   a payload above what the brokers take is not made into a push.
 //! Never:    touches the path of a record, or a clock.
-//! Source:   KIP-714; `ClientTelemetryReporter`, `KafkaMetricsCollector` of the Java client.
+//! Source:   KIP-714, KIP-1076; `ClientTelemetryReporter`, `KafkaMetricsCollector` of the Java
+//!           client.
 #![forbid(unsafe_code)]
 
+mod application;
 mod names;
 mod otlp;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::config::Settings;
 use crate::metrics::{Metrics, Tags};
@@ -18,14 +22,22 @@ use crate::protocol::compression::{Codec, Compression, Encoder};
 use crate::protocol::get_telemetry_subscriptions::Subscription;
 use crate::sender::telemetry::{MeasureError, Payload};
 
+pub use application::ApplicationMetric;
+pub(crate) use application::{ApplicationMetrics, Registered};
 use names::Selector;
-use otlp::{Number, Point, Temporality};
+use otlp::{Message, Number, Point, Temporality};
 
 /// Nanoseconds of a millisecond.
 const NANOS: u64 = 1_000_000;
 
-/// A counter, by its telemetry name and its attribute.
-type Series = (String, Option<String>);
+/// A counter.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Series {
+    /// The producer's, by its telemetry name and its attribute.
+    Own(String, Option<String>),
+    /// The application's, by its number.
+    Application(u64),
+}
 
 /// Makes the payloads of one producer.
 #[derive(Debug)]
@@ -38,21 +50,109 @@ pub(crate) struct Reporter {
     counted: HashMap<Series, f64>,
     /// When that was; nanoseconds of the wall clock.
     counted_at: u64,
+    /// Numbers of the application's metrics whose panic was logged.
+    panicked: HashSet<u64>,
+}
+
+/// One payload in the making.
+struct Measuring<'a> {
+    selector: Selector<'a>,
+    sums: Temporality,
+    /// The counters in the last payload, if both have deltas.
+    before: &'a HashMap<Series, f64>,
+    counted: HashMap<Series, f64>,
+    since: u64,
+    now: u64,
+}
+
+impl Measuring<'_> {
+    /// What goes into the payload of a counter.
+    fn counted(&mut self, series: Series, value: f64) -> f64 {
+        if self.sums == Temporality::Cumulative {
+            return value;
+        }
+        let before = self.before.get(&series).copied().unwrap_or(0.0);
+        self.counted.insert(series, value);
+        // One that has gone back, which none of the producer's does, has begun anew.
+        if value < before { value } else { value - before }
+    }
+
+    fn point<'p>(&self, attributes: &'p [(&'p str, &'p str)], value: f64) -> Point<'p> {
+        Point { attributes, since: self.since, now: self.now, value }
+    }
+
+    fn own(&mut self, metrics: &Metrics, out: &mut Message) {
+        for metric in metrics.iter() {
+            let name = names::name_of(metric.definition);
+            if !self.selector.wants(&name) {
+                continue;
+            }
+            let attribute = attribute_of(&metric.tags);
+            let (number, value) = if metric.definition.is_total() {
+                let of = attribute.as_ref().map(|(_, of)| of.clone());
+                let series = Series::Own(name.clone(), of);
+                (Number::Sum(self.sums), self.counted(series, metric.value))
+            } else {
+                (Number::Gauge, metric.value)
+            };
+            let attribute = attribute.as_ref().map(|(key, of)| (*key, of.as_str()));
+            out.metric(&name, number, &self.point(attribute.as_slice(), value));
+        }
+    }
+
+    fn application(
+        &mut self,
+        registered: &[Arc<Registered>],
+        panicked: &mut HashSet<u64>,
+        out: &mut Message,
+    ) {
+        for Registered { number, metric } in registered.iter().map(Arc::as_ref) {
+            if !self.selector.wants(metric.name()) {
+                continue;
+            }
+            let read = metric.read();
+            if read.is_none() && panicked.insert(*number) {
+                tracing::error!(name = metric.name(), "a metric of the application's panicked");
+            }
+            let series = Series::Application(*number);
+            let Some(value) = read.filter(|value| value.is_finite()) else {
+                // The next push has what was added in the meantime.
+                if let Some(before) = self.before.get(&series) {
+                    self.counted.insert(series, *before);
+                }
+                continue;
+            };
+            let (number, value) = if metric.is_total() {
+                (Number::Sum(self.sums), self.counted(series, value))
+            } else {
+                (Number::Gauge, value)
+            };
+            out.metric(metric.name(), number, &self.point(&metric.attributes(), value));
+        }
+    }
 }
 
 impl Reporter {
     pub(crate) fn new(settings: &Settings) -> Self {
         let rack = settings.client_rack.iter().map(|rack| ("client_rack", rack.clone()));
-        Self { resource: rack.collect(), delta: None, counted: HashMap::new(), counted_at: 0 }
+        Self {
+            resource: rack.collect(),
+            delta: None,
+            counted: HashMap::new(),
+            counted_at: 0,
+            panicked: HashSet::new(),
+        }
     }
 
-    /// What the subscription wants of `metrics`, at `wall_ms` by the wall clock. Allocates.
+    /// What the subscription wants of `metrics` and of what the application has registered, at
+    /// `wall_ms` by the wall clock. Allocates.
     ///
     /// # Errors
     /// `TooLarge`; counters that were to be deltas are in the next payload then.
     pub(crate) fn measure(
         &mut self,
         metrics: &Metrics,
+        registered: &[Arc<Registered>],
         subscription: &Subscription,
         wall_ms: i64,
     ) -> Result<Payload, MeasureError> {
@@ -65,32 +165,20 @@ impl Reporter {
         let now = u64::try_from(wall_ms).unwrap_or(0) * NANOS;
         let started = now.saturating_sub(u64::try_from(metrics.age.as_nanos()).unwrap_or(0));
         let since = if self.counted_at == 0 { started } else { self.counted_at.min(now) };
-        let mut counted = HashMap::new();
+        let mut measuring = Measuring {
+            selector: Selector::new(&subscription.requested),
+            sums: if subscription.delta { Temporality::Delta } else { Temporality::Cumulative },
+            before: &self.counted,
+            counted: HashMap::new(),
+            since,
+            now,
+        };
+        self.panicked.retain(|number| registered.iter().any(|it| it.number == *number));
         let plain = otlp::encode(&self.resource, |out| {
-            let selector = Selector::new(&subscription.requested);
-            for metric in metrics.iter() {
-                let name = names::name_of(metric.definition);
-                if !selector.wants(&name) {
-                    continue;
-                }
-                let attribute = attribute_of(&metric.tags);
-                let number = if !metric.definition.is_total() {
-                    Number::Gauge
-                } else if subscription.delta {
-                    Number::Sum(Temporality::Delta)
-                } else {
-                    Number::Sum(Temporality::Cumulative)
-                };
-                let mut value = metric.value;
-                if number == Number::Sum(Temporality::Delta) {
-                    let series = (name.clone(), attribute.as_ref().map(|(_, of)| of.clone()));
-                    value -= self.counted.get(&series).copied().unwrap_or(0.0);
-                    counted.insert(series, metric.value);
-                }
-                let attribute = attribute.as_ref().map(|(key, of)| (*key, of.as_str()));
-                out.metric(&name, number, &Point { attribute, since, now, value });
-            }
+            measuring.own(metrics, out);
+            measuring.application(registered, &mut self.panicked, out);
         });
+        let counted = measuring.counted;
         let payload = compress(&subscription.compression_types, plain);
         let (bytes, limit) = (payload.bytes.len(), subscription.bytes_max);
         if limit > 0 && bytes > limit as usize {

@@ -43,7 +43,7 @@ pub(super) enum Number {
 /// A number, and of when and whom it is. Times are nanoseconds of the wall clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Point<'a> {
-    pub(super) attribute: Option<(&'a str, &'a str)>,
+    pub(super) attributes: &'a [(&'a str, &'a str)],
     /// Of a sum: what it counts from.
     pub(super) since: u64,
     pub(super) now: u64,
@@ -92,9 +92,7 @@ impl Message {
             }
             out.fixed(3, point.now);
             out.fixed(4, point.value.to_bits());
-            if let Some((key, value)) = point.attribute {
-                out.attribute(7, key, value);
-            }
+            point.attributes.iter().for_each(|(key, value)| out.attribute(7, key, value));
         });
     }
 
@@ -150,10 +148,10 @@ mod tests {
     #[test]
     fn the_bytes_are_those_of_the_encoding_guide() {
         let resource = [("r", "a".to_owned())];
-        let point = |attribute| Point { attribute, since: 1, now: 2, value: 1.0 };
+        let point = |attributes| Point { attributes, since: 1, now: 2, value: 1.0 };
         let bytes = encode(&resource, |out| {
-            out.metric("g", Number::Gauge, &point(None));
-            out.metric("s", Number::Sum(Temporality::Delta), &point(Some(("k", "v"))));
+            out.metric("g", Number::Gauge, &point(&[]));
+            out.metric("s", Number::Sum(Temporality::Delta), &point(&[("k", "v")]));
         });
         let one = [0, 0, 0, 0, 0, 0, 0xf0, 0x3f];
         let gauge_point = [&[0x19, 2, 0, 0, 0, 0, 0, 0, 0, 0x21][..], &one].concat();
@@ -176,7 +174,7 @@ mod tests {
             out.metric(
                 &name,
                 Number::Gauge,
-                &Point { attribute: None, since: 0, now: 0, value: 0.0 },
+                &Point { attributes: &[], since: 0, now: 0, value: 0.0 },
             );
         });
         // A tag and two bytes of 325 in front of the metric: 303 of its name, 22 of its gauge.

@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::*;
@@ -141,7 +143,8 @@ const RECORDS: &str = "org.apache.kafka.producer.topic.record.send.total topic=t
 
 #[test]
 fn tel_3_the_names_are_those_that_the_java_client_makes_of_group_and_name() {
-    let payload = Reporter::new(&settings()).measure(&metrics(5), &wants(&["*"], false), 1_000);
+    let payload =
+        Reporter::new(&settings()).measure(&metrics(5), &[], &wants(&["*"], false), 1_000);
     let read = read(&payload.expect("it fits"));
     for name in [
         "org.apache.kafka.producer.connection.creation.total",
@@ -160,7 +163,8 @@ fn tel_3_the_names_are_those_that_the_java_client_makes_of_group_and_name() {
 
 #[test]
 fn tel_3_totals_are_sums_since_the_start_and_all_else_are_gauges() {
-    let payload = Reporter::new(&settings()).measure(&metrics(5), &wants(&["*"], false), 60_000);
+    let payload =
+        Reporter::new(&settings()).measure(&metrics(5), &[], &wants(&["*"], false), 60_000);
     let read = read(&payload.expect("it fits"));
     for (name, metric) in &read {
         let is_total = name.split(' ').next().is_some_and(|name| name.ends_with(".total"));
@@ -174,7 +178,8 @@ fn tel_3_totals_are_sums_since_the_start_and_all_else_are_gauges() {
 
 #[test]
 fn tel_3_the_resource_is_the_producers_rack() {
-    let payload = Reporter::new(&settings()).measure(&metrics(5), &wants(&["*"], false), 1_000);
+    let payload =
+        Reporter::new(&settings()).measure(&metrics(5), &[], &wants(&["*"], false), 1_000);
     let payload = payload.expect("it fits");
     let resource = inside(inside(&payload.bytes, 1)[0], 1)[0];
     let attributes: Vec<_> = inside(resource, 1).into_iter().map(attribute).collect();
@@ -184,7 +189,8 @@ fn tel_3_the_resource_is_the_producers_rack() {
 #[test]
 fn tel_2_metrics_are_selected_by_the_beginning_of_their_names() {
     let names = |requested: &[&str]| {
-        let payload = Reporter::new(&settings()).measure(&metrics(5), &wants(requested, false), 1);
+        let payload =
+            Reporter::new(&settings()).measure(&metrics(5), &[], &wants(requested, false), 1);
         read(&payload.expect("it fits")).into_keys().collect::<Vec<_>>()
     };
     let all = names(&["*"]);
@@ -210,7 +216,8 @@ fn tel_2_metrics_are_selected_by_the_beginning_of_their_names() {
 fn tel_7_deltas_count_from_the_last_push_and_a_change_starts_anew() {
     let mut reporter = Reporter::new(&settings());
     let mut push = |records, delta, seconds: i64| {
-        let measured = reporter.measure(&metrics(records), &wants(&["*"], delta), seconds * 1000);
+        let measured =
+            reporter.measure(&metrics(records), &[], &wants(&["*"], delta), seconds * 1000);
         let read = read(&measured.expect("it fits"));
         let Read { value, since, temporality, .. } = read[RECORDS].clone();
         let since = since.map(|since| since / SECOND);
@@ -229,17 +236,17 @@ fn tel_7_deltas_count_from_the_last_push_and_a_change_starts_anew() {
 fn tel_8_a_payload_beyond_the_limit_is_none_and_its_deltas_are_in_the_next() {
     let mut reporter = Reporter::new(&settings());
     let small = Subscription { bytes_max: 100, ..wants(&["*"], true) };
-    let measured = reporter.measure(&metrics(5), &small, 60_000);
+    let measured = reporter.measure(&metrics(5), &[], &small, 60_000);
     let Err(MeasureError::TooLarge { bytes, limit: 100 }) = measured else {
         panic!("{measured:?}");
     };
     assert!(bytes > 100);
     let fits = Subscription { bytes_max: bytes as i32, ..small };
-    let payload = reporter.measure(&metrics(6), &fits, 70_000).expect("to the byte");
+    let payload = reporter.measure(&metrics(6), &[], &fits, 70_000).expect("to the byte");
     assert_eq!(read(&payload)[RECORDS].value, 6.0);
     // Without a limit, which no broker has.
     let unlimited = Subscription { bytes_max: 0, ..fits };
-    assert!(reporter.measure(&metrics(7), &unlimited, 80_000).is_ok());
+    assert!(reporter.measure(&metrics(7), &[], &unlimited, 80_000).is_ok());
 }
 
 #[test]
@@ -268,11 +275,131 @@ fn tel_3_the_first_codec_that_both_sides_have_is_used() {
 fn a_wall_clock_that_jumps_back_makes_no_interval_that_ends_before_it_begins() {
     let mut reporter = Reporter::new(&settings());
     let mut push = |seconds: i64| {
-        let payload = reporter.measure(&metrics(5), &wants(&["*"], true), seconds * 1000);
+        let payload = reporter.measure(&metrics(5), &[], &wants(&["*"], true), seconds * 1000);
         read(&payload.expect("it fits"))[RECORDS].clone()
     };
     push(60);
     let early = push(30);
     assert_eq!((early.since, early.now), (Some(30 * SECOND), 30 * SECOND));
     assert!(Duration::from_nanos(push(40).now) == Duration::from_secs(40));
+}
+
+/// What was registered last is read; each has a number of its own.
+fn registered(metrics: Vec<ApplicationMetric>) -> Vec<Arc<Registered>> {
+    let application = ApplicationMetrics::default();
+    metrics.into_iter().for_each(|metric| application.register(metric));
+    application.all()
+}
+
+/// What a push has of the application's.
+fn application(reporter: &mut Reporter, registered: &[Arc<Registered>], delta: bool) -> Told {
+    let wants = wants(&["org.apache.kafka.shop."], delta);
+    let payload = reporter.measure(&metrics(5), registered, &wants, 60_000).expect("it fits");
+    read(&payload).into_iter().map(|(name, it)| (name, (it.value, it.temporality))).collect()
+}
+
+type Told = BTreeMap<String, (f64, Option<u64>)>;
+
+#[test]
+fn kip_1076_names_and_keys_are_those_that_the_java_client_makes() {
+    let name = |group, name| ApplicationMetric::gauge(group, name, || 0.0).name().to_owned();
+    // Those of TelemetryMetricNamingConventionTest.
+    assert_eq!(name("group", "name"), "org.apache.kafka.group.name");
+    assert_eq!(name("group-name", "test-name"), "org.apache.kafka.group.name.test.name");
+    assert_eq!(name("Shop-metrics", "Open-Orders"), "org.apache.kafka.shop.open.orders");
+    assert_eq!(name("metrics", "my-metrics"), "org.apache.kafka.metrics.my.metrics");
+    assert_eq!(name("a-metrics-b-metrics", "c"), "org.apache.kafka.a.b.c");
+    let metric = ApplicationMetric::gauge("g", "n", || 0.0).attribute("Store-Id", "A-7");
+    let metric = metric.attribute("aisle", "2").attribute("aisle", "3");
+    assert_eq!(metric.attributes(), [("aisle", "3"), ("store_id", "A-7")]);
+}
+
+#[test]
+fn kip_1076_a_name_with_its_attributes_is_there_once_and_none_is_the_producers() {
+    let gauge = |name| ApplicationMetric::gauge("shop-metrics", name, || 1.0);
+    let all = ApplicationMetrics::default();
+    for metric in [gauge("a"), gauge("b"), gauge("a").attribute("k", "v"), gauge("A")] {
+        all.register(metric);
+    }
+    for definition in Metrics::definitions().filter(|definition| definition.is_kafkas) {
+        let (group, name) = (definition.group.name(), definition.name);
+        all.register(ApplicationMetric::gauge(group, name, || 1.0));
+    }
+    let numbers = |all: &ApplicationMetrics| {
+        all.all().iter().map(|registered| registered.number).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers(&all), [4, 2, 3], "the last one is in the place of the first");
+    all.unregister("shop-metrics", "a", &[("k", "other")]);
+    assert_eq!(numbers(&all), [4, 2, 3]);
+    all.unregister("shop-metrics", "a", &[]);
+    all.unregister("shop-metrics", "a", &[("K", "v")]);
+    assert_eq!(numbers(&all), [2]);
+    all.end();
+    all.register(gauge("c"));
+    assert!(all.all().is_empty(), "nothing is kept after the end");
+}
+
+#[test]
+fn kip_1076_a_counter_is_pushed_as_a_sum_and_a_gauge_as_it_is() {
+    let counted = Arc::new(AtomicU64::new(5));
+    let reads = Arc::clone(&counted);
+    let counter = ApplicationMetric::counter("shop", "orders", move || reads.load(Relaxed) as f64);
+    let gauge = ApplicationMetric::gauge("shop", "depth", || -3.5).attribute("a", "1");
+    let metrics = registered(vec![counter, gauge.attribute("b", "2")]);
+    let mut reporter = Reporter::new(&settings());
+    let mut push = |delta| {
+        let told = application(&mut reporter, &metrics, delta);
+        assert_eq!(told["org.apache.kafka.shop.depth a=1 b=2"], (-3.5, None));
+        assert_eq!(told.len(), 2);
+        told["org.apache.kafka.shop.orders"]
+    };
+    assert_eq!(push(false), (5.0, Some(2)));
+    assert_eq!(push(true), (5.0, Some(1)), "TEL-7: a change starts anew");
+    counted.store(12, Relaxed);
+    assert_eq!(push(true), (7.0, Some(1)));
+    assert_eq!(push(true), (0.0, Some(1)));
+    counted.store(4, Relaxed);
+    assert_eq!(push(true), (4.0, Some(1)), "it has begun anew");
+    assert_eq!(push(false), (4.0, Some(2)));
+}
+
+#[test]
+fn kip_1076_a_counter_in_another_ones_place_counts_from_0() {
+    let all = ApplicationMetrics::default();
+    let mut reporter = Reporter::new(&settings());
+    let mut push = |value: f64| {
+        all.register(ApplicationMetric::counter("shop", "orders", move || value));
+        application(&mut reporter, &all.all(), true)["org.apache.kafka.shop.orders"].0
+    };
+    assert_eq!(push(5.0), 5.0);
+    assert_eq!(push(9.0), 9.0);
+}
+
+#[test]
+fn kip_1076_a_value_that_is_missing_once_is_in_the_next_delta() {
+    let value = Arc::new(Mutex::new(Some(5.0)));
+    let reads = Arc::clone(&value);
+    let read = move || {
+        let value = *reads.lock().unwrap();
+        value.expect("on purpose: a metric of a test")
+    };
+    let metrics = registered(vec![
+        ApplicationMetric::counter("shop", "orders", read),
+        ApplicationMetric::gauge("shop", "depth", || 1.0),
+    ]);
+    let mut reporter = Reporter::new(&settings());
+    let mut push = |now: Option<f64>| {
+        *value.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = now;
+        let told = application(&mut reporter, &metrics, true);
+        assert_eq!(told["org.apache.kafka.shop.depth"].0, 1.0, "the others go on");
+        told.get("org.apache.kafka.shop.orders").map(|it| it.0)
+    };
+    assert_eq!(push(Some(5.0)), Some(5.0));
+    assert_eq!(push(None), None);
+    assert_eq!(push(Some(f64::NAN)), None);
+    assert_eq!(push(Some(f64::INFINITY)), None);
+    assert_eq!(push(Some(8.0)), Some(3.0));
+    assert_eq!(reporter.panicked.len(), 1, "and was logged once");
+    application(&mut reporter, &[], true);
+    assert!(reporter.panicked.is_empty(), "nothing is kept of what is gone");
 }

@@ -45,6 +45,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "driver::Waker", // ends a wait of the loop, from another thread
             "driver::probe::AnyDriver", // the shard's type
             "error",
+            "ids::ClientInstanceId",
             "metrics",
             "park",
             "producer",
@@ -52,6 +53,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "serializer",
             "shard",
             "sync",
+            "telemetry::ApplicationMetric",
             "topic",
             "typed",
         ],
@@ -71,7 +73,8 @@ pub(crate) const LAYERS: &[Layer] = &[
             "driver::probe::OpenError", // shown to the user in `StartError`
             "error",
             "fork",
-            "interceptor::Draft", // what interceptors have changed of a record
+            "ids::ClientInstanceId", // what a cluster calls the producer in its telemetry
+            "interceptor::Draft",    // what interceptors have changed of a record
             "metadata",
             "meters", // what calls count that wait
             "metrics",
@@ -83,6 +86,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "sender::PurgeOrder", // what a purge asks of the shards
             "serializer",
             "shard",
+            "telemetry", // the application's own metrics
         ],
     },
     Layer {
@@ -109,7 +113,7 @@ pub(crate) const LAYERS: &[Layer] = &[
     // What a push of telemetry carries.
     Layer {
         modules: &["telemetry"],
-        uses: &["config", "metrics", "protocol", "sender::telemetry"],
+        uses: &["config", "metrics", "protocol", "sender::telemetry", "shield"],
     },
     Layer { modules: &["metrics"], uses: &["ids", "meters", "protocol::record_batch"] },
     Layer {

@@ -9,6 +9,7 @@ use super::super::{Sender, SenderOptions};
 use super::rig::{Rig, config, ms};
 use super::wire::{self, Arrived, Pushed, Wants};
 use crate::config::ConfigBuilder;
+use crate::ids::ClientInstanceId;
 use crate::protocol::api::ApiKey;
 use crate::protocol::compression::Codec;
 use crate::protocol::error_code::ErrorCode;
@@ -114,8 +115,10 @@ fn tel_1_the_first_question_has_a_zero_id_and_the_id_given_is_kept_for_life() {
     rig.world.held.extend([ASK, PUSH]);
     rig.advance(ms(200));
     let wants = rig.world.wants.clone();
+    assert_eq!(rig.cluster.instance(), None);
     let first = answer_question(&mut rig, &wants);
     assert_eq!(first.instance(), [0; 16]);
+    assert_eq!(rig.cluster.instance(), Some(ClientInstanceId([7; 16])));
     until_measured(&mut rig, ms(15_100)).expect("the first push");
     measured(&mut rig);
     let push = answer_push(&mut rig, ErrorCode::UnknownSubscriptionId);
@@ -127,6 +130,20 @@ fn tel_1_the_first_question_has_a_zero_id_and_the_id_given_is_kept_for_life() {
     measured(&mut rig);
     let push = rig.request(PUSH);
     assert_eq!((push.pushed().instance, push.pushed().subscription), ([7; 16], 71));
+    assert_eq!(rig.cluster.instance(), Some(ClientInstanceId([7; 16])));
+}
+
+#[test]
+fn tel_1_a_cluster_that_gives_no_id_with_its_answer_may_give_one_later() {
+    let mut rig = cold(config(), &[1], &[1, 2, 3]);
+    rig.world.held.push(ASK);
+    rig.advance(ms(200));
+    let wants = Wants { instance: [0; 16], requested: Vec::new(), ..rig.world.wants.clone() };
+    answer_question(&mut rig, &wants);
+    assert_eq!(rig.cluster.instance(), None, "a zero is none");
+    rig.advance(ms(11_000));
+    answer_question(&mut rig, &Wants { instance: [7; 16], ..wants });
+    assert_eq!(rig.cluster.instance(), Some(ClientInstanceId([7; 16])), "also with nothing wanted");
 }
 
 #[test]
