@@ -3,7 +3,7 @@
 //! Each test runs on every driver that has a descriptor, as `epoll::name`, and on the one that is
 //! chosen by itself, as `auto::name`; those of `queue` on the drivers of producers with threads.
 //!
-//! Reading order: loops → runtimes → pressure → typed → ending → forked → queue.
+//! Reading order: loops → runtimes → pressure → typed → telemetry → ending → forked → queue.
 #![deny(unsafe_code)]
 
 mod ending;
@@ -16,6 +16,7 @@ mod queue;
 mod runtimes;
 #[path = "../support/mod.rs"]
 mod support;
+mod telemetry;
 mod typed;
 
 /// One module per driver, with each test in it.
@@ -71,6 +72,8 @@ on_drivers! { [epoll Epoll, uring Uring, auto Auto] {
     typed::every_way_of_sending_typed_records_arrives,
     typed::a_serializer_that_fails_fails_its_record_only,
     typed::awaited_closures_and_batches_wait_for_memory_and_leave_nothing_behind,
+    telemetry::tel_1_the_id_comes_with_the_turns,
+    telemetry::kip_1076_a_registered_metric_is_read_in_the_turns,
     forked::a_forks_child_has_an_inert_copy_and_the_parent_notices_nothing,
 } }
 

@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use kafka_protocol::messages::ApiKey;
 use kuring::{
-    Delivery, DeliveryReport, DriverChoice, HeaderList, Interceptor, OnSendError, Outgoing,
-    Producer, Record, Reservation, SendError, Summary, Topic, TrySendError,
+    ApplicationMetric, ClientInstanceIdError, Delivery, DeliveryReport, DriverChoice, HeaderList,
+    Interceptor, OnSendError, Outgoing, Producer, Record, Reservation, SendError, Summary, Topic,
+    TrySendError,
 };
 
 use crate::in_child::in_child;
@@ -88,6 +89,11 @@ fn check_copy(producer: &Producer, topic: &Topic, mut held: Held) {
     producer.blocking_flush();
     assert_eq!(producer.blocking_warm_up(&["t"]), forked(false));
     assert_eq!(producer.blocking_partitions_for("t").map(drop), forked(false));
+    let id = producer.blocking_client_instance_id(PATIENCE);
+    assert_eq!(id, Err(ClientInstanceIdError::Forked));
+    let metric = ApplicationMetric::gauge("g", "n", || panic!("nothing is pushed from here"));
+    producer.register_metric_for_subscription(metric);
+    producer.unregister_metric_from_subscription("g", "n", &[]);
     assert_eq!(producer.metrics().shards, 1);
     assert_eq!(producer.clone().close(PATIENCE), Summary::default());
     assert_eq!(sender_threads(), 0, "there is one thread in a fork's child");

@@ -1,7 +1,8 @@
 //! What a user plugs into a producer, and when the producer lets go of it.
 //!
-//! Java closes plug-ins; here they are dropped: what is called by verdicts or reports with the end
-//! of the close, what is called by those who send with the last handle, which may still be used.
+//! Java closes plug-ins; here they are dropped: what is called by verdicts, pushes or reports with
+//! the end of the close, what is called by those who send with the last handle, which may still be
+//! used.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -11,8 +12,8 @@ use std::time::Duration;
 
 use kafka_protocol::messages::ApiKey;
 use kuring::{
-    Delivery, DeliveryReport, DriverChoice, HeaderList, Interceptor, OnSendError, Outgoing,
-    Producer, Record, SendError, StatsReporter, Topic, Unplaced,
+    ApplicationMetric, Delivery, DeliveryReport, DriverChoice, HeaderList, Interceptor,
+    OnSendError, Outgoing, Producer, Record, SendError, StatsReporter, Topic, Unplaced,
 };
 
 use crate::support::fake_broker::{FakeBroker, PATIENCE, Turn};
@@ -92,6 +93,9 @@ impl Scene {
             .delivery_handler(move |_, _| assert_eq!(handler.used(), 0))
             .build()
             .unwrap();
+        let measured = drops.held("metric", panics);
+        let read = move || f64::from(measured.used());
+        producer.register_metric_for_subscription(ApplicationMetric::gauge("shop", "depth", read));
         let reported = drops.held("reporter", panics);
         // Longer than anybody would wait for the next report.
         let hour = Duration::from_secs(3600);
@@ -128,6 +132,7 @@ impl Scene {
         }
         until("the end of the reporting", || drops.of("reporter") == 1);
         assert_eq!(drops.of("handler"), 1, "close waits for the threads");
+        assert_eq!(drops.of("metric"), 1, "nothing is pushed any more");
         for name in WITH_THE_HANDLES {
             assert_eq!(drops.of(name), 0, "{name}: a handle may still call it");
         }

@@ -85,4 +85,5 @@ on_every_version! {
     closing::close_with_a_silent_broker_ends_in_time_and_resolves_every_delivery,
     telemetry::tel_6_a_cluster_that_asks_is_pushed_metrics_until_the_last_one,
     telemetry::tel_3_names_and_kinds_are_those_of_the_java_producer,
+    telemetry::kip_1076_an_applications_metrics_reach_the_broker_under_the_id_it_gave,
 }

@@ -5,9 +5,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use kuring::{Producer, Record};
+use kuring::{ApplicationMetric, Producer, Record};
 use tempfile::TempDir;
 
 use crate::support::deadline::{Deadline, now};
@@ -214,4 +217,42 @@ pub(crate) fn tel_3_names_and_kinds_are_those_of_the_java_producer(version: Vers
     let differing: Vec<_> =
         of_kafka.filter(|(name, kind)| java.get(*name) != Some(kind) && !is_later(name)).collect();
     assert!(differing.is_empty(), "{differing:#?}\nJava's: {java:#?}");
+}
+
+pub(crate) fn kip_1076_an_applications_metrics_reach_the_broker_under_the_id_it_gave(
+    version: Version,
+) {
+    const ORDERS: &str = "org.apache.kafka.shop.orders.total store_id=7";
+    const DEPTH: &str = "org.apache.kafka.shop.queue.depth";
+    let watched = Watched::start(version, "org.apache.kafka.shop.");
+    let producer = Producer::builder()
+        .bootstrap_servers(watched.cluster.bootstrap())
+        .client_id("shop")
+        .build()
+        .unwrap();
+    let orders = Arc::new(AtomicU64::new(5));
+    let counted = Arc::clone(&orders);
+    let counter = ApplicationMetric::counter("shop-metrics", "orders-total", move || {
+        counted.load(Relaxed) as f64
+    });
+    producer.register_metric_for_subscription(counter.attribute("store-id", "7"));
+    let gauge = ApplicationMetric::gauge("shop-metrics", "queue-depth", || 2.5);
+    producer.register_metric_for_subscription(gauge);
+    // No record is sent.
+    let id = producer.blocking_client_instance_id(Duration::from_secs(120)).unwrap();
+    watched.await_pushes("shop", |pushes| sum(pushes, ORDERS) == 5.0);
+    orders.fetch_add(7, Relaxed);
+    let pushes = watched.await_pushes("shop", |pushes| sum(pushes, ORDERS) == 12.0);
+    let last = pushes.last().expect("there are some");
+    assert_eq!(last.metrics[DEPTH], ("GAUGE".to_owned(), 2.5));
+    assert_eq!(last.metrics.len(), 2, "{last:?}");
+    producer.unregister_metric_from_subscription("shop-metrics", "queue-depth", &[]);
+    orders.fetch_add(1, Relaxed);
+    producer.close(Duration::from_secs(30));
+    let ended = |pushes: &[Push]| pushes.iter().any(|push| push.terminating);
+    let pushes = watched.await_pushes("shop", ended);
+    assert_ended(&pushes);
+    assert_eq!(sum(&pushes, ORDERS), 13.0);
+    assert!(!pushes.last().expect("there are some").metrics.contains_key(DEPTH));
+    assert_eq!(pushes[0].instance, id.to_string(), "the plug-in knows it by this id");
 }

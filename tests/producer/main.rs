@@ -22,6 +22,7 @@ mod splitting;
 mod starting;
 #[path = "../support/mod.rs"]
 mod support;
+mod telemetry;
 mod topics;
 mod typed;
 mod verdicts;
@@ -88,6 +89,17 @@ on_every_driver! {
     measuring::without_measuring_there_are_totals_and_no_histograms,
     measuring::statistics_are_reported_until_the_reporter_is_dropped,
     measuring::a_reporter_ends_with_its_producer_and_with_a_panic,
+    telemetry::tel_1_the_id_is_waited_for_and_stays_the_same,
+    telemetry::tel_1_an_id_that_does_not_come_is_waited_for_until_the_timeout,
+    telemetry::tel_1_without_telemetry_there_is_no_id,
+    telemetry::tel_1_a_close_ends_the_wait_for_an_id,
+    telemetry::ack_7_a_sender_thread_does_not_wait_for_an_id,
+    telemetry::kip_1076_a_registered_metric_is_pushed_as_what_it_is,
+    telemetry::kip_1076_only_metrics_that_the_subscription_selects_are_read,
+    telemetry::kip_1076_an_unregistered_metric_is_pushed_no_more,
+    telemetry::kip_1076_a_metric_that_fails_is_left_out_and_the_others_go_on,
+    telemetry::kip_1076_the_producers_own_metrics_cannot_be_replaced,
+    telemetry::ack_7_a_metric_that_would_wait_for_its_producer_does_not,
     misrouted::rbt_4_a_cluster_that_took_over_the_address_gets_the_records_and_not_by_mistake,
     memory::buf_3_the_longest_waiter_collects_and_later_ones_get_nothing_meanwhile,
     memory::buf_4_a_wait_that_ends_in_vain_gives_everything_back,

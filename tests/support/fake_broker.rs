@@ -1,8 +1,9 @@
 //! The least broker that can disagree with us: one or more nodes on loopback, in this process.
 //!
-//! It answers ApiVersions, Metadata, InitProducerId and Produce as a broker does, keeps the logs,
-//! checks sequences, and does to each request what the test's script says. Requests of a connection
-//! are carried out when they arrive; answers leave in their order.
+//! It answers ApiVersions, Metadata, InitProducerId and Produce as a broker does, and the requests
+//! of telemetry if it is told to; keeps the logs, checks sequences, and does to each request what
+//! the test's script says. Requests of a connection are carried out when they arrive; answers leave
+//! in their order.
 //!
 //! Thread:   one per node that accepts, two per connection (requests in, answers out).
 //! Never:    sleeps; accepts a malformed request in silence: dropping the broker then fails.
@@ -20,7 +21,9 @@ use std::thread;
 use std::time::Duration;
 
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::{ApiKey, ProduceResponse};
+use kafka_protocol::messages::{
+    ApiKey, GetTelemetrySubscriptionsResponse, ProduceResponse, PushTelemetryRequest,
+};
 use socket2::{Domain, Socket, Type};
 
 use super::deadline::Deadline;
@@ -127,6 +130,10 @@ pub(crate) struct State {
     /// Whether neither requests nor records are kept: for floods.
     pub(crate) forgetful: bool,
     versions: Vec<(ApiKey, RangeInclusive<i16>)>,
+    /// What clients are told that ask for their subscription.
+    pub(crate) subscription: GetTelemetrySubscriptionsResponse,
+    /// Pushes of telemetry, in the order of arrival.
+    pub(crate) pushes: Vec<PushTelemetryRequest>,
     pub(crate) cluster_id: String,
     /// The racks of the nodes; those beyond the list have none.
     pub(crate) racks: Vec<String>,
@@ -346,6 +353,17 @@ impl FakeBroker {
             let partition = &mut topic.partitions[partition as usize];
             partition.leader = leader;
             partition.leader_epoch += 1;
+        });
+    }
+
+    /// From now on it has telemetry, and wants this of its clients.
+    pub(crate) fn subscribe(&self, subscription: GetTelemetrySubscriptionsResponse) {
+        self.state(|state| {
+            state.subscription = subscription;
+            if state.versions_of(ApiKey::PushTelemetry).is_none() {
+                let both = [ApiKey::GetTelemetrySubscriptions, ApiKey::PushTelemetry];
+                state.versions.extend(both.map(|api| (api, 0..=0)));
+            }
         });
     }
 

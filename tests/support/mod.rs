@@ -2,7 +2,7 @@
 //! broker in the test's process, and producers with short times.
 //!
 //! Reading order: deadline → jars → node → place → kafka → wire → admin → batches → fetch → java;
-//! fake_broker → rig; proxy, link.
+//! fake_broker → rig, telemetry; proxy, link.
 #![allow(dead_code, reason = "every test binary includes this folder and uses a part of it")]
 
 pub(crate) mod admin;
@@ -20,4 +20,5 @@ pub(crate) mod place;
 pub(crate) mod ports;
 pub(crate) mod proxy;
 pub(crate) mod rig;
+pub(crate) mod telemetry;
 pub(crate) mod wire;

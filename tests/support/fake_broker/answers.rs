@@ -9,8 +9,10 @@ use kafka_protocol::messages::metadata_response::{
 };
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsResponse, BrokerId, InitProducerIdResponse, MetadataRequest,
-    MetadataResponse, ProduceRequest, ProduceResponse, ProducerId, RequestHeader, ResponseHeader,
+    ApiKey, ApiVersionsResponse, BrokerId, GetTelemetrySubscriptionsRequest,
+    GetTelemetrySubscriptionsResponse, InitProducerIdResponse, MetadataRequest, MetadataResponse,
+    ProduceRequest, ProduceResponse, ProducerId, PushTelemetryRequest, PushTelemetryResponse,
+    RequestHeader, ResponseHeader,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
@@ -31,6 +33,8 @@ enum Body {
     Metadata(MetadataRequest),
     InitProducerId,
     Produce(ProduceRequest),
+    Subscribe,
+    Push(PushTelemetryRequest),
 }
 
 /// An answer before it is bytes.
@@ -39,6 +43,8 @@ pub(super) enum Answer {
     Metadata(MetadataResponse),
     InitProducerId(InitProducerIdResponse),
     Produce(ProduceResponse),
+    Subscribe(GetTelemetrySubscriptionsResponse),
+    Push(PushTelemetryResponse),
 }
 
 /// Reads a request frame (without its length).
@@ -111,6 +117,15 @@ impl Asked {
                 self.read_batches(&request, state)?;
                 Body::Produce(request)
             }
+            ApiKey::GetTelemetrySubscriptions => {
+                let request = GetTelemetrySubscriptionsRequest::decode(&mut frame, version);
+                request.map_err(|error| error.to_string())?;
+                Body::Subscribe
+            }
+            ApiKey::PushTelemetry => {
+                let request = PushTelemetryRequest::decode(&mut frame, version);
+                Body::Push(request.map_err(|error| error.to_string())?)
+            }
             // Its fields matter to transactions only.
             _ => return Ok(Body::InitProducerId),
         };
@@ -158,6 +173,13 @@ impl Asked {
                 Answer::InitProducerId(answer)
             }
             Body::Produce(request) => Answer::Produce(self.produce(request, state, code)),
+            Body::Subscribe => Answer::Subscribe(state.subscription.clone().with_error_code(code)),
+            Body::Push(request) => {
+                if code == 0 {
+                    state.pushes.push(request.clone());
+                }
+                Answer::Push(PushTelemetryResponse::default().with_error_code(code))
+            }
         }
     }
 
@@ -206,6 +228,8 @@ impl Asked {
             Answer::Metadata(answer) => self.frame(answer, self.seen.version),
             Answer::InitProducerId(answer) => self.frame(answer, self.seen.version),
             Answer::Produce(answer) => self.frame(answer, self.seen.version),
+            Answer::Subscribe(answer) => self.frame(answer, self.seen.version),
+            Answer::Push(answer) => self.frame(answer, self.seen.version),
         }
     }
 
