@@ -41,6 +41,8 @@ const OTHERS: i32 = 512;
 const WINDOW: usize = 2000;
 /// A buffer for a batch of the default size.
 const BUFFER: u64 = 16_384 + 448;
+/// The most that a chunk costs, in which a compressed batch is filled.
+const CHUNK: u64 = 16 * 16_384 + 448;
 /// Long enough for a batch to be full before.
 const LINGER: Duration = Duration::from_millis(20);
 const VALUE: [u8; 100] = [7; 100];
@@ -424,6 +426,19 @@ impl Flooded {
         }
     }
 
+    /// Fills nearly all memory with compressed batches of one partition.
+    fn fill_compressed(&self, partition: i32) {
+        self.settle();
+        let gate = Gate::default();
+        *self.gate.lock().unwrap() = Some(gate.clone());
+        let large = [7; 16_000];
+        while self.producer.buffer_available_bytes() >= self.left + CHUNK {
+            drop(self.topic.try_send(Record::new().partition(partition).value(&large)));
+        }
+        *self.gate.lock().unwrap() = None;
+        gate.open();
+    }
+
     /// Fills nearly all memory with open batches, each in another partition.
     fn open_everywhere(&self) {
         self.settle();
@@ -518,6 +533,7 @@ fn compressing_takes_nothing(driver: DriverChoice) {
         let flooded = Flooded::new(driver, with_lz4);
         let (mut taken, mut window) = (Vec::new(), VecDeque::with_capacity(WINDOW));
         for _ in 0..3 {
+            (0..PARTITIONS).for_each(|partition| flooded.fill_compressed(partition));
             // A chunk is made where there were never so many at once.
             flooded.open_everywhere();
             sent_and_dropped(&flooded, WARM_UP, &mut taken, &mut window);
