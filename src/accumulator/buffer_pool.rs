@@ -109,15 +109,38 @@ impl Drop for Arena {
     }
 }
 
-/// What a caller lacks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Need {
+/// What a caller lacks: bytes of the budget, or, with none, that the shard catches up. In one word,
+/// since it is in the answer to every append.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Need(u64);
+
+/// See [`Need::has_backlog`].
+const HAS_BACKLOG: u64 = 1 << 63;
+
+impl Need {
+    /// So many bytes, below 2^63.
+    pub const fn new(bytes: u64, has_backlog: bool) -> Self {
+        Self(bytes | if has_backlog { HAS_BACKLOG } else { 0 })
+    }
+
     /// Bytes of the budget. 0: the shard has to catch up.
-    pub bytes: u64,
-    /// Its partition has batches that wait to be sent. The last bytes are left to those that have
-    /// none, so that records which could go at once do not wait for the memory of a topic that is
-    /// produced to faster than it can be compressed or sent.
-    pub has_backlog: bool,
+    pub const fn bytes(self) -> u64 {
+        self.0 & !HAS_BACKLOG
+    }
+
+    /// Whether its partition has batches that wait to be sent. The last bytes are not for it but
+    /// for those that have none, so that records which could go at once do not wait for the memory
+    /// of a topic that is produced to faster than it can be compressed or sent.
+    pub const fn has_backlog(self) -> bool {
+        self.0 & HAS_BACKLOG != 0
+    }
+}
+
+impl std::fmt::Debug for Need {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (bytes, has_backlog) = (self.bytes(), self.has_backlog());
+        f.debug_struct("Need").field("bytes", &bytes).field("has_backlog", &has_backlog).finish()
+    }
 }
 
 /// Names a buffer of one pool.
@@ -329,13 +352,20 @@ impl BufferPool {
     /// Bytes that a caller with this need leaves to others. What is larger than the rest waits for
     /// all of the memory, whoever needs it.
     pub fn left_by(&self, need: Need) -> u64 {
-        if need.has_backlog { self.left.min(self.total.saturating_sub(need.bytes)) } else { 0 }
+        if need.has_backlog() { self.left.min(self.total.saturating_sub(need.bytes())) } else { 0 }
+    }
+
+    /// Takes `bytes` from the budget, if that leaves all that could be left to others.
+    #[inline]
+    pub fn try_take_first(&self, bytes: u64) -> bool {
+        let take = |available: u64| (available >= bytes + self.left).then(|| available - bytes);
+        self.available.fetch_update(Acquire, Relaxed, take).is_ok()
     }
 
     /// Takes what is needed from the budget, if that leaves what is to be left; or nothing.
     pub fn try_take(&self, need: Need) -> bool {
-        let least = need.bytes + self.left_by(need);
-        let take = |available| (available >= least).then(|| available - need.bytes);
+        let least = need.bytes() + self.left_by(need);
+        let take = |available| (available >= least).then(|| available - need.bytes());
         self.available.fetch_update(Acquire, Relaxed, take).is_ok()
     }
 

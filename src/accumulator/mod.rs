@@ -231,15 +231,16 @@ impl Accumulator {
         held.saturating_sub(self.in_flight_bytes.load(Relaxed))
     }
 
-    /// Whether a caller with this need should wait for the shard. Not where the bytes are not there
-    /// or others wait for some: then it takes its place behind them (BUF-3). Partitions without a
-    /// backlog do not wait for those that have one.
-    fn is_too_far_ahead(&self, need: Need) -> bool {
+    /// Whether a caller who needs `bytes` should wait for the shard. Not where the bytes are not
+    /// there or others wait for some: then it takes its place behind them (BUF-3). Partitions
+    /// without a backlog do not wait for those that have one.
+    fn is_too_far_ahead(&self, bytes: u64, has_backlog: impl FnOnce() -> bool) -> bool {
         let limit = self.ahead_limit.load(Relaxed).max(self.ahead_least);
-        let more = if need.has_backlog { 0 } else { self.ahead_least };
-        self.ahead_bytes() > limit.saturating_add(more)
-            && self.pool.available() >= need.bytes
+        let ahead = self.ahead_bytes();
+        ahead > limit
+            && self.pool.available() >= bytes
             && !self.waiters.is_pressing()
+            && (ahead > limit.saturating_add(self.ahead_least) || has_backlog())
     }
 
     /// The end of a shard's turn: lets callers go on that wait, and returns when this has to be
@@ -336,40 +337,44 @@ impl Accumulator {
         }
     }
 
-    /// Memory for a batch of `packing` that begins with `bytes`.
-    fn take_buffer(
-        &self,
-        bytes: usize,
-        packing: &Packing,
-        memory: Memory,
-        has_backlog: bool,
-    ) -> Result<Taken, Append> {
-        if packing.compression().is_some() {
-            return self.take_chunk(bytes, packing, memory, has_backlog);
+    /// Memory for a batch of `ring` that begins with `bytes`.
+    fn take_buffer(&self, bytes: usize, ring: &BatchRing, memory: Memory) -> Result<Taken, Append> {
+        if ring.packing().compression().is_some() {
+            return self.take_chunk(bytes, ring, memory);
         }
-        let need = Need { bytes: self.pool.cost(bytes), has_backlog };
-        let used_reserved = self.take_bytes(need, memory)?;
+        let cost = self.pool.cost(bytes);
+        let used_reserved = self.take_bytes(cost, ring, memory)?;
         match self.pool.claim_reserved(bytes) {
             Some(buffer) => Ok(Taken { buffer, limit: self.batch_limit, used_reserved }),
             None => {
-                self.return_bytes(need.bytes, used_reserved);
-                Err(Append::NoMemory(need))
+                self.return_bytes(cost, used_reserved);
+                Err(Append::NoMemory(Need::new(cost, ring.has_backlog())))
             }
         }
     }
 
-    /// Takes bytes of the budget. True if they are those that the caller had reserved.
-    fn take_bytes(&self, need: Need, memory: Memory) -> Result<bool, Append> {
-        let reserved = match memory {
+    /// Takes `bytes` of the budget. True if they are those that the caller had reserved.
+    fn take_bytes(&self, bytes: u64, ring: &BatchRing, memory: Memory) -> Result<bool, Append> {
+        let is_reserved = match memory {
             Memory::None => return Err(Append::Full),
-            Memory::Reserved(held) => held >= need.bytes,
-            Memory::Paced if self.is_too_far_ahead(need) => return Err(Append::NoSlot),
+            Memory::Reserved(held) => held >= bytes,
+            Memory::Paced if self.is_too_far_ahead(bytes, || ring.has_backlog()) => {
+                return Err(Append::NoSlot);
+            }
             Memory::Try | Memory::Paced => false,
         };
-        if !reserved && !self.pool.try_take(need) {
-            return Err(Append::NoMemory(need));
+        if is_reserved || self.pool.try_take_first(bytes) {
+            return Ok(is_reserved);
         }
-        Ok(reserved)
+        self.take_last_bytes(bytes, ring)
+    }
+
+    /// Little is left: it matters for whom it is.
+    #[cold]
+    #[inline(never)]
+    fn take_last_bytes(&self, bytes: u64, ring: &BatchRing) -> Result<bool, Append> {
+        let need = Need::new(bytes, ring.has_backlog());
+        if self.pool.try_take(need) { Ok(false) } else { Err(Append::NoMemory(need)) }
     }
 
     /// Undoes `take_bytes`: reserved bytes stay with the caller.

@@ -17,9 +17,8 @@
 #![forbid(unsafe_code)]
 
 use super::batch::{self, Opening, SealedBatch};
-use super::batch_ring::{Append, Memory};
+use super::batch_ring::{Append, BatchRing, Memory};
 use super::buffer_pool::{self, BufferIndex, Loan, Need};
-use super::packing::Packing;
 use super::{Accumulator, Taken};
 use crate::protocol::compression::Codec;
 use crate::protocol::record_batch::HEADER_BYTES;
@@ -30,20 +29,19 @@ impl Accumulator {
     pub(super) fn take_chunk(
         &self,
         bytes: usize,
-        packing: &Packing,
+        ring: &BatchRing,
         memory: Memory,
-        has_backlog: bool,
     ) -> Result<Taken, Append> {
-        let mut limit = packing.limit();
+        let mut limit = ring.packing().limit();
         if bytes > self.pool.chunk_bytes() {
             // A record beyond all batches has memory for itself, as in topics that are plain.
-            let need = Need { bytes: self.pool.cost(bytes), has_backlog };
-            let used_reserved = self.take_bytes(need, memory)?;
+            let cost = self.pool.cost(bytes);
+            let used_reserved = self.take_bytes(cost, ring, memory)?;
             return match self.pool.claim_reserved(bytes) {
                 Some(buffer) => Ok(Taken { buffer, limit, used_reserved }),
                 None => {
-                    self.return_bytes(need.bytes, used_reserved);
-                    Err(Append::NoMemory(need))
+                    self.return_bytes(cost, used_reserved);
+                    Err(Append::NoMemory(Need::new(cost, ring.has_backlog())))
                 }
             };
         }
@@ -57,7 +55,7 @@ impl Accumulator {
             limit -= missing.min(limit - self.batch_limit);
             cost = held;
         }
-        let used_reserved = self.take_bytes(Need { bytes: cost, has_backlog }, memory)?;
+        let used_reserved = self.take_bytes(cost, ring, memory)?;
         match self.pool.claim_chunk(cost) {
             Some(buffer) => Ok(Taken { buffer, limit, used_reserved }),
             None => {

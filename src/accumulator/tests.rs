@@ -180,7 +180,7 @@ fn a_full_ring_and_an_empty_pool_say_so_and_lose_nothing() {
     let deliveries: Vec<_> = (0..SLOTS).map(|_| append(&ring, b"x")).collect();
     assert!(matches!(ring.append(&entry(b"x", 0), Memory::Try), Append::NoSlot));
     let pool = accumulator.pool();
-    let need = Need { bytes: pool.cost(1), has_backlog: true };
+    let need = Need::new(pool.cost(1), true);
     while pool.try_take(need) {}
     assert!(matches!(ring.append(&entry(b"x", 0), Memory::Try), Append::NoSlot));
     retire(&accumulator, &take(&ring));
@@ -288,24 +288,20 @@ fn every_claim_lies_inside_its_batch() {
     hammer(1, 20_000);
 }
 
-/// What a caller lacks whose partition has batches that wait.
-const BACKLOG: Need = Need { bytes: 0, has_backlog: true };
-
 #[test]
 fn a_partition_without_a_backlog_does_not_wait_for_one_that_has_one() {
     let accumulator = accumulator(32 << 20, 16384);
     let rings: Vec<_> =
         (0..200).map(|partition| accumulator.new_ring(&"t".into(), partition).unwrap()).collect();
-    let calm = Need::default();
     for (filled, ring) in rings.iter().enumerate() {
         let (is_far, is_calm_far) =
-            (accumulator.is_too_far_ahead(BACKLOG), accumulator.is_too_far_ahead(calm));
+            (accumulator.is_too_far_ahead(0, || true), accumulator.is_too_far_ahead(0, || false));
         let held = accumulator.ahead_bytes();
         assert_eq!(is_far, held > accumulator.ahead_least, "{filled} batches");
         assert_eq!(is_calm_far, held > 2 * accumulator.ahead_least, "{filled} batches");
         drop(append(ring, b"x"));
     }
-    assert!(accumulator.is_too_far_ahead(calm), "there is a limit for it too");
+    assert!(accumulator.is_too_far_ahead(0, || false), "there is a limit for it too");
 }
 
 /// Where a broker has stopped there is always too much ahead, and each look whether it still is
@@ -326,13 +322,13 @@ fn a_shard_that_cannot_catch_up_looks_ever_more_rarely_whether_it_can() {
     let mut free_for = Vec::new();
     for _ in 0..6 {
         fill(1);
-        assert!(accumulator.is_too_far_ahead(BACKLOG));
+        assert!(accumulator.is_too_far_ahead(0, || true));
         let ticket = accumulator.waiters.enqueue(Need::default(), u64::MAX);
         now = accumulator.serve_waiters(0, now).expect("it waits a moment");
         accumulator.serve_waiters(0, now);
         accumulator.waiters.leave(ticket, accumulator.pool());
         fill(1);
-        assert!(!accumulator.is_too_far_ahead(BACKLOG), "all memory may be used");
+        assert!(!accumulator.is_too_far_ahead(0, || true), "all memory may be used");
         let until = accumulator.unpaced_until.load(Relaxed);
         free_for.push((until - now) / 1_000_000);
         now = until;

@@ -124,7 +124,7 @@ impl Waiters {
         let outcome = queue.closed.then_some(Waited::Closed);
         if outcome.is_none() {
             self.count.fetch_add(1, SeqCst);
-            self.pressing.fetch_add(usize::from(need.bytes > 0), SeqCst);
+            self.pressing.fetch_add(usize::from(need.bytes() > 0), SeqCst);
         }
         let waiter = Waiter { ticket, need, set_aside: 0, deadline, outcome, waker: None };
         queue.waiting.push_back(waiter);
@@ -168,7 +168,7 @@ impl Waiters {
 
     fn leave_count(&self, need: Need) {
         self.count.fetch_sub(1, SeqCst);
-        self.pressing.fetch_sub(usize::from(need.bytes > 0), SeqCst);
+        self.pressing.fetch_sub(usize::from(need.bytes() > 0), SeqCst);
     }
 
     /// Gives free bytes to the waiters in order, in lumps. Runs on the shard, after buffers came
@@ -187,7 +187,7 @@ impl Waiters {
 
     /// Lets those go on who wait for the shard, if it has caught up or takes too long.
     fn pace(&self, queue: &mut Queue, caught_up: bool, now: u64) -> Distributed {
-        let pacing = |waiter: &Waiter| waiter.outcome.is_none() && waiter.need.bytes == 0;
+        let pacing = |waiter: &Waiter| waiter.outcome.is_none() && waiter.need.bytes() == 0;
         if !queue.waiting.iter().any(pacing) {
             queue.pacing_since = None;
             return Distributed::default();
@@ -206,19 +206,19 @@ impl Waiters {
 
     /// Serves those who wait for memory; returns until when somebody is held back.
     fn serve(&self, queue: &mut Queue, pool: &BufferPool, now: u64) -> Option<u64> {
-        let pressing = |waiter: &Waiter| waiter.outcome.is_none() && waiter.need.bytes > 0;
+        let pressing = |waiter: &Waiter| waiter.outcome.is_none() && waiter.need.bytes() > 0;
         let mut held = true;
         let Queue { waiting, held_since, woken, .. } = queue;
         // What is left to those without a backlog was not enough for them: then all are equal.
-        let all_equal = waiting.iter().any(|waiter| pressing(waiter) && !waiter.need.has_backlog);
+        let all_equal = waiting.iter().any(|waiter| pressing(waiter) && !waiter.need.has_backlog());
         for waiter in waiting.iter_mut().filter(|waiter| pressing(waiter)) {
             let left = if all_equal { 0 } else { pool.left_by(waiter.need) };
-            let missing = waiter.need.bytes - waiter.set_aside;
+            let missing = waiter.need.bytes() - waiter.set_aside;
             let take = missing.min(pool.available().saturating_sub(left));
             if take > 0 && pool.try_reserve(take) {
                 waiter.set_aside += take;
             }
-            if waiter.set_aside < waiter.need.bytes {
+            if waiter.set_aside < waiter.need.bytes() {
                 break;
             }
             // Nothing to wait for when no byte is out.
@@ -294,7 +294,7 @@ mod tests {
     use super::*;
 
     fn light(bytes: u64) -> Need {
-        Need { bytes, has_backlog: false }
+        Need::new(bytes, false)
     }
 
     fn poll(waiters: &Waiters, ticket: u64) -> Poll<Waited> {
@@ -322,7 +322,7 @@ mod tests {
     }
 
     fn backlog(bytes: u64) -> Need {
-        Need { bytes, has_backlog: true }
+        Need::new(bytes, true)
     }
 
     #[test]

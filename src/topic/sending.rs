@@ -69,7 +69,7 @@ impl<'a> Sending<'a> {
                 let accumulator = &topic.producer.shards[shard].accumulator;
                 let ticket = accumulator.waiters.enqueue(need, clock::to_nanos(deadline));
                 accumulator.nudge();
-                Wait::Memory { shard, bytes: need.bytes, ticket, since: clock::now() }
+                Wait::Memory { shard, bytes: need.bytes(), ticket, since: clock::now() }
             }
             Blocked::Intercepted => unreachable!("handled where the record is appended"),
         };

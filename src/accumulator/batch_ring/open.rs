@@ -83,13 +83,13 @@ impl BatchRing {
             self.move_on(word, self.accumulator.batches[index as usize].opening.load(Relaxed));
             return Err(Opened::Again);
         }
-        let has_backlog = self.has_backlog();
-        let taken = self.accumulator.take_buffer(bytes, &self.packing, memory, has_backlog);
+        let taken = self.accumulator.take_buffer(bytes, self, memory);
         let Taken { buffer, limit, used_reserved } = taken.map_err(Opened::Mine)?;
         let Some(cell) = CellIndex::claim(&self.topic, self.partition) else {
             let bytes = self.accumulator.pool.charge_of(buffer);
             self.accumulator.put_back(buffer, used_reserved);
-            return Err(Opened::Mine(Append::NoMemory(Need { bytes, has_backlog })));
+            let need = Need::new(bytes, self.has_backlog());
+            return Err(Opened::Mine(Append::NoMemory(need)));
         };
         tag.reserve(|| cell, 0);
         let opening = self.prepare(buffer, limit, cell, generation, bytes, timestamp);

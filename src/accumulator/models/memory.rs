@@ -15,7 +15,7 @@ use crate::sync::atomic::Ordering::{Acquire, Release};
 use crate::sync::{Mutex, explore, thread};
 
 const COST: u64 = BUFFER_BYTES as u64;
-const NEED: Need = Need { bytes: COST, has_backlog: false };
+const NEED: Need = Need::new(COST, false);
 
 fn pool(buffers: usize) -> Arc<BufferPool> {
     let pool = BufferPool::new(COST * buffers as u64, 1).unwrap();

@@ -205,8 +205,7 @@ fn buf_3_memory_of_a_batch_that_was_never_opened_wakes_who_waits_for_it() {
         ring.close();
         let accumulator = Arc::clone(&shard.accumulator);
         let cost = accumulator.pool().cost(1);
-        let ticket =
-            accumulator.waiters.enqueue(Need { bytes: cost, has_backlog: false }, u64::MAX);
+        let ticket = accumulator.waiters.enqueue(Need::new(cost, false), u64::MAX);
         let mut context = Context::from_waker(Waker::noop());
         let mut now = 0;
         loop {

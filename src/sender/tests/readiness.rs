@@ -112,7 +112,7 @@ fn rdy_4_nothing_lingers_while_somebody_waits_for_memory() {
     rig.append("t-0", "a");
     rig.run();
     assert!(rig.pending().is_empty());
-    let need = Need { bytes: rig.accumulator.pool().total(), has_backlog: true };
+    let need = Need::new(rig.accumulator.pool().total(), true);
     let ticket = rig.accumulator.waiters.enqueue(need, u64::MAX);
     rig.run();
     rig.accept_next();
