@@ -49,7 +49,7 @@ mod matrix {
 }
 
 #[test]
-#[ignore = "takes KURING_SOAK_MINUTES, 60 where that is not set"]
+#[ignore = "an hour, or KURING_SOAK_MINUTES: cargo test --test kafka_faults -- --ignored soak"]
 fn soak() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let minutes = number("KURING_SOAK_MINUTES").unwrap_or(60);
